@@ -1,0 +1,128 @@
+"""What happens around training steps: checkpoints, progress, an orderly end."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback, LearningRateMonitor, ModelCheckpoint, RichProgressBar
+from torch import nn
+
+from glipv2.errors import UserError
+
+log = logging.getLogger(__name__)
+
+
+def training_callbacks(folder: Path, monitor: str, progress: bool, loggers: bool) -> list[Callback]:
+    """Best and last checkpoint under `folder`, progress for a terminal or a log file, learning rates."""
+    callbacks: list[Callback] = [
+        ModelCheckpoint(
+            dirpath=folder / "checkpoints", filename="best", monitor=monitor, mode="max", save_top_k=1, save_last=True,
+            auto_insert_metric_name=False, enable_version_counter=False,
+        ),
+        SaveOnInterrupt(folder / "checkpoints/last.ckpt"),
+        StopOnNonFinite(),
+        Throughput(),
+    ]  # fmt: skip
+    if progress:
+        callbacks.append(RichProgressBar(refresh_rate=5) if sys.stdout.isatty() else ProgressLines())
+    if loggers:
+        callbacks.append(LearningRateMonitor(logging_interval="step"))
+    return callbacks
+
+
+class SaveOnInterrupt(Callback):
+    """Ctrl-C loses nothing: the state is saved before the run ends."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        if isinstance(exception, KeyboardInterrupt) and trainer.global_step > 0:
+            trainer.save_checkpoint(self.path)
+            log.info("interrupted at step %d; saved %s", trainer.global_step, self.path)
+
+
+class StopOnNonFinite(Callback):
+    """A loss that is not a number ends the run with the images that led to it."""
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        loss = outputs["loss"] if isinstance(outputs, dict) else outputs
+        if not torch.isfinite(loss):
+            names = ", ".join(truth.name for truth in batch.truth[:4])
+            raise UserError(
+                f"the loss became {float(loss)} at step {trainer.global_step} on the images {names}, …; "
+                f"lower optim.lr, raise optim.warmup_steps or look at these images"
+            )
+
+
+class Throughput(Callback):
+    """Images a second of training alone, validations left out."""
+
+    def __init__(self) -> None:
+        self.images = 0
+        self.seconds = 0.0
+        self._since: float | None = None
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        self._since = self._since or time.perf_counter()
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        now = time.perf_counter()
+        self.images += len(batch)
+        self.seconds += now - (self._since or now)
+        self._since = now
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._since = None
+
+    @property
+    def images_per_second(self) -> float:
+        """Over the whole run on this rank, waiting for data included."""
+        return self.images / self.seconds if self.seconds else 0.0
+
+
+class ProgressLines(Callback):
+    """One line now and then, for output that is not a terminal."""
+
+    def __init__(self, every: int = 50) -> None:
+        self.every = every
+        self._start = time.perf_counter()
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._start = time.perf_counter()
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        step = trainer.global_step
+        if step and step % self.every == 0 and trainer.is_global_zero:
+            terms = {
+                name.removeprefix("train/"): float(value)
+                for name, value in trainer.callback_metrics.items()
+                if name.startswith("train/")
+            }
+            shown = "  ".join(f"{name} {value:.3f}" for name, value in terms.items())
+            seconds = time.perf_counter() - self._start
+            log.info("step %d/%s  %s  %.0f s", step, trainer.max_steps, shown, seconds)
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        monitor = getattr(getattr(pl_module, "config", None), "monitor", "")
+        if monitor in trainer.callback_metrics and trainer.is_global_zero:
+            log.info("step %d  %s %.4f", trainer.global_step, monitor, float(trainer.callback_metrics[monitor]))
+
+
+def parameter_count(module: nn.Module) -> int:
+    """Parameters of a module, in ones."""
+    return sum(parameter.numel() for parameter in module.parameters())

@@ -1,0 +1,113 @@
+"""Weights that say what they are: safetensors with the config and the vocabulary as JSON beside the tensors."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from glipv2 import __version__
+from glipv2.config import SCHEMAS, from_plain, to_plain
+from glipv2.errors import UserError, nearest
+from glipv2.losses.grounding import GroundingLossConfig
+from glipv2.models import ModelConfig
+from glipv2.models.weights import load_into, read_file
+from glipv2.structures import Vocabulary
+from glipv2.tasks.base import RECORD_KEY, Task, TaskConfig
+
+log = logging.getLogger(__name__)
+
+FORMAT = 1
+WEIGHTS_FILE = "weights.safetensors"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a weights file holds: tensors, and everything needed to rebuild their model."""
+
+    source: str
+    tensors: Mapping[str, Tensor]
+    model: ModelConfig
+    task: TaskConfig
+    vocabulary: Vocabulary
+
+    def build(self) -> Task:
+        """The task with these weights, ready to predict; UserError when a tensor is missing or misshapen."""
+        # the file brings every weight: nothing is fetched or read from where training once found it
+        image = replace(self.model.image, pretrained=False, weights=None)
+        text = replace(self.model.text, pretrained=False, weights=None)
+        task = self.task.build(replace(self.model, image=image, text=text), GroundingLossConfig())
+        report = load_into(task, self.tensors, self.source, f"{self.model.name} {self.task.name} model")
+        if report.missing or report.wrong_shape:
+            raise UserError(f"{self.source}: these weights don't fit the model: {report}")
+        task.vocabulary = self.vocabulary
+        return task.eval()
+
+
+def record_of(model: ModelConfig, task: TaskConfig, vocabulary: Vocabulary) -> dict[str, Any]:
+    """What stands beside the tensors, as plain JSON values."""
+    return {
+        "format": FORMAT,
+        "glipv2": __version__,
+        "task": task.name,
+        "model": to_plain(model),
+        "task_config": to_plain(task),
+        "vocabulary": vocabulary.to_json(),
+    }
+
+
+def save_weights(path: Path, tensors: Mapping[str, Tensor], record: Mapping[str, Any]) -> None:
+    """Writes a .safetensors file, whole or not at all."""
+    from safetensors.torch import save_file
+
+    partial = path.with_suffix(".partial")
+    contiguous = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+    save_file(contiguous, partial, metadata={RECORD_KEY: json.dumps(record)})
+    os.replace(partial, path)
+
+
+def read_checkpoint(source: str | Path) -> Checkpoint:
+    """A run folder, a .safetensors or a .ckpt of this project; UserError saying what is wrong with it."""
+    path = weights_file(source)
+    content, metadata = read_file(path)
+    text = metadata.get(RECORD_KEY) or content.get(RECORD_KEY)
+    if not isinstance(text, str):
+        raise UserError(
+            f"{path}: holds tensors but not which model they belong to; give a file or run that glipv2 wrote"
+        )
+    tensors = content.get("state_dict", content)
+    try:
+        record = json.loads(text)
+        task_schema = SCHEMAS["task"].get(record["task"])
+        if task_schema is None:
+            raise UserError(
+                f"{path}: task '{record['task']}' is unknown here; {nearest(record['task'], SCHEMAS['task'])}"
+            )
+        return Checkpoint(
+            source=str(path),
+            tensors={name: value for name, value in tensors.items() if isinstance(value, Tensor)},
+            model=from_plain(ModelConfig, record["model"], str(path)),
+            task=from_plain(task_schema, record["task_config"], str(path)),
+            vocabulary=Vocabulary.from_json(record["vocabulary"]),
+        )
+    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        raise UserError(f"{path}: what it says of its model can't be read ({error!r})") from error
+
+
+def weights_file(source: str | Path) -> Path:
+    """The file behind a run folder or a path; UserError when there is none."""
+    path = Path(source).expanduser()
+    if not path.exists():
+        raise UserError(f"weights={source}: no such file or run folder")
+    if path.is_dir():
+        for candidate in (path / WEIGHTS_FILE, path / "checkpoints/best.ckpt", path / "checkpoints/last.ckpt"):
+            if candidate.is_file():
+                return candidate
+        raise UserError(f"weights={source}: the folder holds neither {WEIGHTS_FILE} nor checkpoints/best.ckpt")
+    return path

@@ -1,0 +1,186 @@
+"""The schemas that Hydra composes against, and what one run's config is.
+
+YAML in conf/ and experiments/ holds values; the dataclasses beside the components hold the types
+and the defaults. Only this module and the commands see OmegaConf.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from glipv2.data.dataset import DataConfig
+from glipv2.data.sources import CocoData, ShapesData
+from glipv2.errors import UserError, nearest
+from glipv2.losses.grounding import GroundingLossConfig
+from glipv2.models import ModelConfig
+from glipv2.optim import OptimConfig
+from glipv2.tasks.base import TaskConfig
+from glipv2.tasks.detection import DetectionConfig
+from glipv2.tracking import TrackingConfig
+from glipv2.trainer import TrainerConfig
+
+SCHEMAS: dict[str, dict[str, type]] = {
+    "task": {"detection": DetectionConfig},
+    "data": {"shapes": ShapesData, "coco": CocoData},
+    "loss": {"grounding": GroundingLossConfig},
+}
+PLUGIN_GROUPS = tuple(SCHEMAS)
+
+Config = TypeVar("Config")
+
+
+@dataclass
+class TrainConfig:
+    """`glipv2 train`. output: the run's folder; weights: a run or file whose weights it starts from;
+    resume: a run to go on with; split: what validation scores; also_evaluate: further splits that
+    are scored at the end; gallery: pictures kept of each split.
+    """
+
+    name: str = "run"
+    output: str = "runs/run"
+    seed: int = 0
+    split: str = "val"
+    also_evaluate: list[str] = field(default_factory=list)
+    gallery: int = 12
+    weights: str | None = None
+    resume: str | None = None
+    model: ModelConfig = field(default_factory=ModelConfig)
+    task: TaskConfig = MISSING
+    data: DataConfig = MISSING
+    loss: Any = MISSING
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+
+    def check(self) -> None:
+        """UserError for groups that can't work together."""
+        self.optim.check()
+        self.tracking.check()
+        self.data.check_split(self.split)
+        for split in self.also_evaluate:
+            self.data.check_split(split)
+        check_pair(self.task, self.data)
+
+
+@dataclass
+class EvaluateConfig:
+    """`glipv2 evaluate`: the weights' own model and task on any data; output: default beside the weights."""
+
+    weights: str = MISSING
+    split: str = "val"
+    output: str | None = None
+    gallery: int = 12
+    data: DataConfig = MISSING
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)
+
+
+@dataclass
+class PredictConfig:
+    """`glipv2 predict`: names in pictures, as JSON, pictures and a table."""
+
+    weights: str = MISSING
+    images: str = MISSING
+    text: str = MISSING
+    output: str = "predictions"
+    threshold: float = 0.3
+    batch_size: int = 8
+    device: str = "auto"
+    draw: bool = True
+
+
+def register_schemas() -> None:
+    """Hands every schema to Hydra, those of installed plug-ins too, and the experiments by name.
+
+    A plug-in is an entry point in the group `glipv2.task`, `glipv2.data` or `glipv2.loss` that
+    names a config dataclass; it is then a choice of that group, with or without a YAML preset.
+    """
+    store = ConfigStore.instance()
+    for name, schema in {"train": TrainConfig, "evaluate": EvaluateConfig, "predict": PredictConfig}.items():
+        store.store(name=f"{name}_schema", node=schema)
+    for group in PLUGIN_GROUPS:
+        for point in entry_points(group=f"glipv2.{group}"):
+            SCHEMAS[group][point.name] = point.load()
+            store.store(group=group, name=point.name, node=SCHEMAS[group][point.name])
+        for name, schema in SCHEMAS[group].items():
+            store.store(group=f"schema/{group}", name=name, node=schema)
+    for name, path in experiment_files().items():
+        store.store(group="experiment", name=name, node=OmegaConf.load(path), package="_global_", provider=str(path))
+
+
+def config_folder() -> Path:
+    """The folder of conf/: inside an installed package, or at the top of a clone."""
+    return _shipped("conf")
+
+
+def experiment_files() -> dict[str, Path]:
+    """Experiments by name: the project's own, then those of ./experiments where the command runs."""
+    files: dict[str, Path] = {}
+    for folder in (_shipped("experiments"), Path.cwd() / "experiments"):
+        for path in sorted(folder.rglob("*.yaml")):
+            files[path.relative_to(folder).with_suffix("").as_posix()] = path
+    return files
+
+
+def _shipped(name: str) -> Path:
+    inside = Path(__file__).parent / name
+    return inside if inside.is_dir() else Path(__file__).parents[2] / name
+
+
+def check_pair(task: TaskConfig, data: DataConfig) -> None:
+    """UserError when the data does not hold what the task learns from."""
+    lacking = task.needs - data.provides
+    if lacking:
+        raise UserError(
+            f"task={task.name} needs {', '.join(sorted(lacking))}, which {type(data).__name__} does not provide "
+            f"(it provides {', '.join(sorted(data.provides))}); choose another data= or task="
+        )
+
+
+def typed(config: DictConfig, schema: type[Config]) -> Config:
+    """A composed config as plain dataclasses; UserError naming the key that has no value."""
+    missing = sorted(OmegaConf.missing_keys(config))
+    if missing:
+        raise UserError(f"{missing[0]} is not set; give it as {missing[0]}=VALUE")
+    return cast("Config", OmegaConf.to_object(config))
+
+
+def to_plain(config: Any) -> dict[str, Any]:
+    """A config dataclass as JSON values."""
+    return dataclasses.asdict(config)
+
+
+def from_plain(schema: type[Config], values: Mapping[str, Any], source: str) -> Config:
+    """The inverse of `to_plain`; UserError when the values are of another version's schema."""
+    try:
+        return cast("Config", OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), dict(values))))
+    except OmegaConfBaseException as error:
+        raise UserError(f"{source}: its config does not fit this version: {str(error).splitlines()[0]}") from error
+
+
+def known_keys() -> list[str]:
+    """Every dotted key of every schema, for hints."""
+    roots: list[tuple[str, type]] = [("", TrainConfig), ("", EvaluateConfig), ("", PredictConfig)]
+    roots += [(f"{group}.", schema) for group, schemas in SCHEMAS.items() for schema in schemas.values()]
+    return sorted({key for prefix, schema in roots for key in _keys(schema, prefix)})
+
+
+def _keys(schema: type, prefix: str) -> Iterator[str]:
+    for entry in dataclasses.fields(schema):
+        yield prefix + entry.name
+        factory = entry.default_factory
+        if isinstance(factory, type) and dataclasses.is_dataclass(factory):
+            yield from _keys(factory, f"{prefix}{entry.name}.")
+
+
+def hint(key: str) -> str:
+    """The nearest key to a wrong one."""
+    return nearest(key, known_keys())

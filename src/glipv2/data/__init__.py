@@ -1,0 +1,1 @@
+"""Readers, procedural scenes, prompts, transforms, and the loaders around them."""

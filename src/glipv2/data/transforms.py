@@ -1,0 +1,138 @@
+"""A sample as the model will see it: resized, flipped, cropped, recoloured."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+import torchvision.transforms.v2 as T
+import torchvision.transforms.v2.functional as TF
+from torch import Tensor
+from torch.utils.data import Dataset
+from torchvision import tv_tensors
+
+from glipv2.data.augment import AugmentConfig
+from glipv2.data.dataset import SampleDataset
+from glipv2.pixels import PixelConfig
+from glipv2.structures import ImageTruth, Instances, Sample
+
+SIDES = re.compile(r"\b(left|right|leftmost|rightmost)\b", re.IGNORECASE)
+MIN_SIDE = 1.0  # pixels; a crop may leave slivers of a box, which teach nothing
+
+
+@dataclass(frozen=True)
+class Example:
+    """What one sample became: image uint8 [3, h, w] and instances in its frame; the truth is untouched."""
+
+    image: Tensor
+    instances: Instances
+    truth: ImageTruth
+    sample: Sample
+
+
+class ExampleDataset(Dataset[Example]):
+    """A data set of samples behind a transform; `augment=None` only resizes, as in evaluation."""
+
+    def __init__(self, samples: SampleDataset, pixels: PixelConfig, augment: AugmentConfig | None) -> None:
+        self.samples = samples
+        self.pixels = pixels
+        self.augment = augment
+        self._steps = _random_steps(augment) if augment else []
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: int) -> Example:
+        sample = self.samples[index]
+        image, instances = sample.image, sample.instances
+        if self.augment:
+            image, instances = self._augmented(image, instances, flip=not mentions_side(sample))
+        image, instances = resize(image, instances, self.pixels.target_size(_size(image), self._short_side()))
+        return Example(image, instances, truth_of(sample), sample)
+
+    def _short_side(self) -> int | None:
+        sides = self.augment.short_sides if self.augment else []
+        return sides[int(torch.randint(len(sides), ()))] if sides else None
+
+    def _augmented(self, image: Tensor, instances: Instances, flip: bool) -> tuple[Tensor, Instances]:
+        assert self.augment is not None
+        for step in self._steps:
+            image, instances = _applied(step, image, instances)
+        if flip and float(torch.rand(())) < self.augment.flip:
+            image, instances = mirrored(image, instances)
+        return image, instances
+
+
+def mentions_side(sample: Sample) -> bool:
+    """Whether a text of the sample would be false in a mirror."""
+    texts = [caption.text for caption in sample.captions] + [question.text for question in sample.questions]
+    return any(SIDES.search(text) for text in texts)
+
+
+def truth_of(sample: Sample) -> ImageTruth:
+    """The annotations as the data set gave them, for metrics and pictures."""
+    found = sample.instances
+    return ImageTruth(
+        sample.image_id, sample.name, sample.image_size, found.boxes, found.labels, found.is_crowd, found.areas
+    )
+
+
+def mirrored(image: Tensor, instances: Instances) -> tuple[Tensor, Instances]:
+    """The image and its boxes and masks, left for right."""
+    width = image.shape[-1]
+    boxes = instances.boxes.clone()
+    boxes[:, 0], boxes[:, 2] = width - instances.boxes[:, 2], width - instances.boxes[:, 0]
+    masks = None if instances.masks is None else instances.masks.flip(-1)
+    return image.flip(-1), replace(instances, boxes=boxes, masks=masks)
+
+
+def resize(image: Tensor, instances: Instances, size: tuple[int, int]) -> tuple[Tensor, Instances]:
+    """Both in an image of `size` (height, width), antialiased bilinear as by Pillow."""
+    old = _size(image)
+    if old == size:
+        return image, instances
+    resized = TF.resize(image, list(size), interpolation=T.InterpolationMode.BILINEAR, antialias=True)
+    factor = torch.tensor([size[1] / old[1], size[0] / old[0]]).repeat(2)
+    masks = instances.masks
+    if masks is not None and len(masks):
+        masks = TF.resize(masks.to(torch.uint8), list(size), interpolation=T.InterpolationMode.NEAREST).bool()
+    return resized, replace(instances, boxes=instances.boxes * factor, masks=masks)
+
+
+def _size(image: Tensor) -> tuple[int, int]:
+    return int(image.shape[-2]), int(image.shape[-1])
+
+
+def _random_steps(augment: AugmentConfig) -> list[T.Transform]:
+    steps: list[T.Transform] = []
+    if augment.color:
+        steps.append(T.ColorJitter(augment.color, augment.color, augment.color))
+    if augment.zoom_out:
+        steps.append(T.RandomZoomOut(fill=114, side_range=(1.0, 2.0), p=augment.zoom_out))
+    if augment.crop:
+        steps.append(T.RandomApply([T.RandomIoUCrop()], p=augment.crop))
+    return steps
+
+
+def _applied(step: T.Transform, image: Tensor, instances: Instances) -> tuple[Tensor, Instances]:
+    """Runs a torchvision transform on image, boxes and masks together and drops what left the image."""
+    boxes = tv_tensors.BoundingBoxes(
+        instances.boxes,
+        format=tv_tensors.BoundingBoxFormat.XYXY,
+        canvas_size=_size(image),
+    )
+    index = torch.arange(len(instances))
+    values: dict[str, Any] = {"image": tv_tensors.Image(image), "boxes": boxes, "labels": index}
+    if instances.masks is not None:
+        values["masks"] = tv_tensors.Mask(instances.masks)
+    changed = T.SanitizeBoundingBoxes(min_size=MIN_SIDE)(step(values))
+    kept = changed["labels"]
+    return changed["image"].as_subclass(Tensor), Instances(
+        boxes=changed["boxes"].as_subclass(Tensor),
+        labels=instances.labels[kept],
+        is_crowd=instances.is_crowd[kept],
+        areas=instances.areas[kept],
+        masks=changed["masks"].as_subclass(Tensor) if instances.masks is not None else None,
+    )

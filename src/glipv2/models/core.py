@@ -1,0 +1,59 @@
+"""The core that every task shares: image encoder, text encoder, fusion tower."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from torch import Tensor, nn
+
+from glipv2.models.fusion import FusionConfig
+from glipv2.models.heads.regions import RegionHeadConfig
+from glipv2.models.image import ImageEncoderConfig
+from glipv2.models.text import TextEncoderConfig
+from glipv2.pixels import PixelConfig
+from glipv2.structures import Features, FusedFeatures, ImageBatch, TextBatch
+from glipv2.tokenizer import TokenizerConfig
+
+
+@dataclass
+class ModelConfig:
+    """One model: what a preset of the `model` group fills in.
+
+    pixels and tokenizer say how images and texts become its inputs; regions is the head that
+    tasks with boxes put on the core.
+    """
+
+    name: str = "custom"
+    pixels: PixelConfig = field(default_factory=PixelConfig)
+    tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
+    image: ImageEncoderConfig = field(default_factory=ImageEncoderConfig)
+    text: TextEncoderConfig = field(default_factory=TextEncoderConfig)
+    fusion: FusionConfig = field(default_factory=FusionConfig)
+    regions: RegionHeadConfig = field(default_factory=RegionHeadConfig)
+
+    def build_core(self) -> Core:
+        """The core with random or loaded weights, as the parts' configs say."""
+        return Core(self)
+
+
+class Core(nn.Module):
+    """core(images, text) -> FusedFeatures. Knows no task; usable without Lightning or Hydra."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.image = config.image.build()
+        self.text = config.text.build(config.tokenizer.build().vocab_size)
+        self.image_width = config.image.width
+        self.text_width = self.text.width
+        self.fusion = config.fusion.build(self.image_width, self.text_width)
+
+    def forward(self, images: ImageBatch, text: TextBatch) -> FusedFeatures:
+        """Features before and after fusion of B images with B texts."""
+        return self.fuse(self.image(images.pixels), self.text(text), text.token_mask)
+
+    def fuse(self, levels: tuple[Tensor, ...], tokens: Tensor, token_mask: Tensor) -> FusedFeatures:
+        """Fuses pyramid levels and tokens that were encoded before: one image, many prompts."""
+        fused_levels, fused_tokens = self.fusion(levels, tokens, token_mask)
+        return FusedFeatures(
+            before=Features(levels, tokens, token_mask), after=Features(fused_levels, fused_tokens, token_mask)
+        )

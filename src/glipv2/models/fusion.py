@@ -1,0 +1,166 @@
+"""Deep fusion: image and text read each other, then each thinks for itself, several times over."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from glipv2.models.dyconv import DyConv
+
+
+@dataclass
+class FusionConfig:
+    """The tower of [cross-attention, text layer, DyConv].
+
+    cross_attention: whether image and text read each other at all (GLIP-T (A) does not, and its
+    tower has no text layer either). attention_width and heads: of the cross-attention; text_heads
+    and text_feedforward: of the text layer. groups: of the GroupNorms. deformable: False puts plain
+    convolutions into DyConv. reread_offsets: the released kernel's reading of offsets, see
+    `dyconv.offsets_for`; imported weights need it.
+    """
+
+    layers: int = 6
+    cross_attention: bool = True
+    attention_width: int = 2048
+    heads: int = 8
+    text_heads: int = 12
+    text_feedforward: int = 3072
+    dropout: float = 0.1
+    groups: int = 16
+    deformable: bool = True
+    reread_offsets: bool = False
+
+    def build(self, image_width: int, text_width: int) -> FusionTower:
+        """The tower for pyramid levels of `image_width` and tokens of `text_width` channels."""
+        return FusionTower(self, image_width, text_width)
+
+
+class CrossAttention(nn.Module):
+    """Bidirectional multi-head attention between all pyramid positions and the tokens (X-MHA).
+
+    Both directions share one score matrix: softmax over the tokens tells the image, softmax over
+    the positions tells the text. As released, each stream is *replaced* by its LayerNorm before the
+    scaled update is added, text padding is masked, and image padding is not.
+    """
+
+    def __init__(self, config: FusionConfig, image_width: int, text_width: int) -> None:
+        super().__init__()
+        width = config.attention_width
+        self.heads = config.heads
+        self.dropout = nn.Dropout(config.dropout)
+        self.image_norm = nn.LayerNorm(image_width)
+        self.text_norm = nn.LayerNorm(text_width)
+        self.image_query = nn.Linear(image_width, width)
+        self.text_key = nn.Linear(text_width, width)
+        self.image_value = nn.Linear(image_width, width)
+        self.text_value = nn.Linear(text_width, width)
+        self.image_out = nn.Linear(width, image_width)
+        self.text_out = nn.Linear(width, text_width)
+        self.image_scale = nn.Parameter(torch.full((image_width,), 1 / config.layers))
+        self.text_scale = nn.Parameter(torch.full((text_width,), 1 / config.layers))
+        for module in self.children():
+            if isinstance(module, nn.Linear):
+                nn.init.xavier_uniform_(module.weight)
+                nn.init.zeros_(module.bias)
+
+    def forward(self, image: Tensor, text: Tensor, token_mask: Tensor) -> tuple[Tensor, Tensor]:
+        """image [B, N, D], text [B, L, T], token_mask bool [B, L] to the updated pair."""
+        image, text = self.image_norm(image), self.text_norm(text)
+        query, key = self._split(self.image_query(image)), self._split(self.text_key(text))
+        scores = query @ key.transpose(-2, -1) * query.shape[-1] ** -0.5  # [B, heads, N, L]
+        to_image = self.dropout(over_tokens(scores, token_mask)) @ self._split(self.text_value(text))
+        to_text = self.dropout(scores.transpose(-2, -1).softmax(dim=-1)) @ self._split(self.image_value(image))
+        image = image + self.image_scale * self.image_out(self._merge(to_image))
+        text = text + self.text_scale * self.text_out(self._merge(to_text))
+        return image, text
+
+    def _split(self, rows: Tensor) -> Tensor:
+        batch, length, _ = rows.shape
+        return rows.view(batch, length, self.heads, -1).transpose(1, 2)
+
+    def _merge(self, rows: Tensor) -> Tensor:
+        return rows.transpose(1, 2).flatten(2)
+
+
+class TextLayer(nn.Module):
+    """A post-norm BERT layer; its ±50 000 clamps change nothing in exact arithmetic and are left out."""
+
+    def __init__(self, config: FusionConfig, width: int) -> None:
+        super().__init__()
+        self.heads = config.text_heads
+        self.query = nn.Linear(width, width)
+        self.key = nn.Linear(width, width)
+        self.value = nn.Linear(width, width)
+        self.out = nn.Linear(width, width)
+        self.attention_norm = nn.LayerNorm(width, eps=1e-12)
+        self.expand = nn.Linear(width, config.text_feedforward)
+        self.contract = nn.Linear(config.text_feedforward, width)
+        self.output_norm = nn.LayerNorm(width, eps=1e-12)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def forward(self, text: Tensor, token_mask: Tensor) -> Tensor:
+        """[B, L, T] to [B, L, T]; real tokens read real tokens only."""
+        query, key, value = (
+            layer(text).unflatten(-1, (self.heads, -1)).transpose(1, 2) for layer in (self.query, self.key, self.value)
+        )
+        scores = query @ key.transpose(-2, -1) * query.shape[-1] ** -0.5
+        attended = self.dropout(over_tokens(scores, token_mask)) @ value
+        text = self.attention_norm(text + self.dropout(self.out(attended.transpose(1, 2).flatten(2))))
+        return self.output_norm(text + self.dropout(self.contract(F.gelu(self.expand(text)))))  # type: ignore[no-any-return]
+
+
+def over_tokens(scores: Tensor, token_mask: Tensor) -> Tensor:
+    """Softmax of scores [B, heads, N, L] over the real tokens, token_mask bool [B, L]."""
+    return scores.masked_fill(~token_mask[:, None, None, :], float("-inf")).softmax(dim=-1)
+
+
+class FusionLayer(nn.Module):
+    """Cross-attention over all levels at once, then the text layer, then DyConv."""
+
+    def __init__(self, config: FusionConfig, image_width: int, text_width: int) -> None:
+        super().__init__()
+        self.cross = CrossAttention(config, image_width, text_width) if config.cross_attention else None
+        self.text = TextLayer(config, text_width) if config.cross_attention else None
+        self.image = DyConv(image_width, config.groups, config.deformable, config.reread_offsets)
+
+    def forward(
+        self, levels: tuple[Tensor, ...], tokens: Tensor, token_mask: Tensor
+    ) -> tuple[tuple[Tensor, ...], Tensor]:
+        if self.cross is not None and self.text is not None:
+            flat, tokens = self.cross(flatten_levels(levels), tokens, token_mask)
+            levels = unflatten_levels(flat, levels)
+            tokens = self.text(tokens, token_mask)
+        return self.image(levels), tokens
+
+
+class FusionTower(nn.Module):
+    """All fusion layers, one after the other."""
+
+    def __init__(self, config: FusionConfig, image_width: int, text_width: int) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(FusionLayer(config, image_width, text_width) for _ in range(config.layers))
+
+    def forward(
+        self, levels: tuple[Tensor, ...], tokens: Tensor, token_mask: Tensor
+    ) -> tuple[tuple[Tensor, ...], Tensor]:
+        """levels [B, D, H_l, W_l] and tokens [B, L, T] to the fused pair of the same shapes."""
+        for layer in self.layers:
+            levels, tokens = layer(levels, tokens, token_mask)
+        return levels, tokens
+
+
+def flatten_levels(levels: tuple[Tensor, ...]) -> Tensor:
+    """Maps [B, D, H_l, W_l] to one row a position, [B, N, D], row-major, finest level first."""
+    return torch.cat([level.flatten(2).transpose(1, 2) for level in levels], dim=1)
+
+
+def unflatten_levels(rows: Tensor, like: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """The inverse of `flatten_levels`, with the shapes of `like`."""
+    parts = rows.split([level.shape[-2] * level.shape[-1] for level in like], dim=1)
+    return tuple(
+        part.transpose(1, 2).unflatten(2, (level.shape[-2], level.shape[-1]))
+        for part, level in zip(parts, like, strict=True)
+    )

@@ -1,0 +1,70 @@
+"""Optimiser and learning-rate schedule."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import torch
+from torch import nn
+from torch.optim.lr_scheduler import LambdaLR
+
+from glipv2.errors import UserError, nearest
+
+SCHEDULES = ("cosine", "steps", "constant")
+
+
+@dataclass
+class OptimConfig:
+    """AdamW with warm-up.
+
+    text_lr_factor and image_lr_factor: learning rate of the text encoder and of the image backbone
+    relative to `lr`. schedule: "cosine" to `final_lr_factor`, "steps" (×0.1 at 67 % and 89 %, as
+    GLIP's recipe), or "constant". warmup_steps count from 0. Norms and biases get no decay.
+    """
+
+    lr: float = 1e-4
+    text_lr_factor: float = 0.1
+    image_lr_factor: float = 1.0
+    weight_decay: float = 1e-4
+    betas: list[float] = field(default_factory=lambda: [0.9, 0.999])
+    schedule: str = "cosine"
+    warmup_steps: int = 100
+    final_lr_factor: float = 0.0
+
+    def check(self) -> None:
+        """UserError for a schedule that does not exist."""
+        if self.schedule not in SCHEDULES:
+            raise UserError(f"optim.schedule: no schedule '{self.schedule}'; {nearest(self.schedule, SCHEDULES)}")
+
+    def build(self, module: nn.Module, total_steps: int) -> tuple[torch.optim.Optimizer, LambdaLR]:
+        """Optimiser over the trainable parameters of `module`, and its schedule in steps."""
+        optimizer = torch.optim.AdamW(
+            self._groups(module), lr=self.lr, betas=(self.betas[0], self.betas[1]), fused=True
+        )
+        return optimizer, LambdaLR(optimizer, lambda step: self.factor(step, total_steps))
+
+    def factor(self, step: int, total_steps: int) -> float:
+        """The schedule's factor on every learning rate at a step."""
+        if step < self.warmup_steps:
+            return (step + 1) / self.warmup_steps
+        progress = min((step - self.warmup_steps) / max(total_steps - self.warmup_steps, 1), 1.0)
+        if self.schedule == "cosine":
+            return self.final_lr_factor + (1 - self.final_lr_factor) * (1 + math.cos(math.pi * progress)) / 2
+        if self.schedule == "steps":
+            return 0.1 ** sum(step / max(total_steps, 1) >= mark for mark in (0.67, 0.89))
+        return 1.0
+
+    def _groups(self, module: nn.Module) -> list[dict[str, object]]:
+        groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+        for name, parameter in module.named_parameters():
+            if not parameter.requires_grad:
+                continue
+            factor = 1.0
+            if name.startswith("core.text."):
+                factor = self.text_lr_factor
+            elif name.startswith("core.image.backbone."):
+                factor = self.image_lr_factor
+            decay = self.weight_decay if parameter.ndim > 1 else 0.0
+            groups.setdefault((factor * self.lr, decay), []).append(parameter)
+        return [{"params": group, "lr": lr, "weight_decay": decay} for (lr, decay), group in groups.items()]

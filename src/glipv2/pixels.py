@@ -1,0 +1,59 @@
+"""From a picture to the model's input: resize rule, channel order, normalisation, padding."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from glipv2.structures import ImageBatch
+
+
+@dataclass
+class PixelConfig:
+    """What a model wants to see.
+
+    short_side and max_long_side: pixels after resizing; mean and std on values of 0–255, in the
+    order of `bgr` (True = blue first); size_divisor: padded sizes are multiples of it.
+    """
+
+    short_side: int = 800
+    max_long_side: int = 1333
+    mean: list[float] = field(default_factory=lambda: [123.675, 116.28, 103.53])
+    std: list[float] = field(default_factory=lambda: [58.395, 57.12, 57.375])
+    bgr: bool = False
+    size_divisor: int = 32
+
+    def target_size(self, image_size: tuple[int, int], short_side: int | None = None) -> tuple[int, int]:
+        """(height, width) after resizing: the short side as asked unless the long one grows past its bound.
+
+        Rounds as the released transform does.
+        """
+        height, width = image_size
+        short, long = min(image_size), max(image_size)
+        side = short_side or self.short_side
+        if long / short * side > self.max_long_side:
+            side = round(self.max_long_side * short / long)
+        if short == side:
+            return height, width
+        if width < height:
+            return max(int(side * height / width), 1), max(side, 1)
+        return max(side, 1), max(int(side * width / height), 1)
+
+    def normalize(self, pixels: Tensor) -> Tensor:
+        """RGB 0–255 [..., 3, H, W] to the model's float input."""
+        ordered = pixels.flip(-3) if self.bgr else pixels
+        mean = torch.tensor(self.mean).view(3, 1, 1)
+        std = torch.tensor(self.std).view(3, 1, 1)
+        return (ordered.float() - mean) / std
+
+    def batch(self, images: Sequence[Tensor]) -> ImageBatch:
+        """Normalises images (RGB 0–255 [3, H, W] of any sizes) and pads them right and bottom with zeros."""
+        sizes = torch.tensor([image.shape[-2:] for image in images], dtype=torch.int64)
+        height, width = (-(-int(side) // self.size_divisor) * self.size_divisor for side in sizes.amax(dim=0))
+        pixels = torch.zeros(len(images), 3, height, width)
+        for row, image in zip(pixels, images, strict=True):
+            row[:, : image.shape[-2], : image.shape[-1]] = self.normalize(image)
+        return ImageBatch(pixels, sizes)

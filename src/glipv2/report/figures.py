@@ -1,0 +1,100 @@
+"""Galleries and photographs as figures of the page."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from glipv2.report.markup import Markup, element, join
+from glipv2.report.photographs import Found, Photograph
+from glipv2.report.pictures import byte_limit, inline_picture
+from glipv2.report.run import RunFolder
+
+MOST_OF_ONE_GALLERY, LEAST_OF_ONE_GALLERY = 24, 4
+MOST_OF_A_PAGE = 160  # pictures; more would have to be too small to see anything
+NAMED_OBJECTS = 12  # objects listed under a photograph
+
+
+@dataclass(frozen=True)
+class PictureBudget:
+    """How many pictures of each gallery a page shows, and how many bytes each may take."""
+
+    shown: int
+    bytes_each: int
+
+    @classmethod
+    def of(cls, runs: Sequence[RunFolder]) -> PictureBudget:
+        """An equal share for every gallery of every run."""
+        sizes = [len(pictures) for run in runs for pictures in (*run.galleries.values(), run.photographs) if pictures]
+        shown = min(MOST_OF_ONE_GALLERY, max(LEAST_OF_ONE_GALLERY, MOST_OF_A_PAGE // max(1, len(sizes))))
+        return cls(shown, byte_limit(sum(min(shown, size) for size in sizes)))
+
+
+def galleries(run: RunFolder, budget: PictureBudget) -> Markup:
+    """The pictures of each split, truth left and prediction right; says so when there are none."""
+    if not run.galleries:
+        return element("p", "No gallery: the folder gallery/ is absent or empty.", class_="absent")
+    # The split scored while training first.
+    splits = sorted(run.galleries, key=lambda split: (split != run.split, split))
+    parts = [element("p", "Truth on the left, prediction on the right.", class_="soft")]
+    for split in splits:
+        pictures = run.galleries[split]
+        figures = [_figure(path, _title(path), f"truth left, prediction right: {_title(path)}", Markup(), budget)
+                   for path in pictures[: budget.shown]]  # fmt: skip
+        parts += [
+            element("h3", split, _count(len(figures), len(pictures))),
+            element("div", *figures, class_="pictures pairs"),
+        ]
+    return join(parts)
+
+
+def photographs(run: RunFolder, budget: PictureBudget) -> Markup:
+    """Photographs with the objects found in each; says so when there are none."""
+    if not run.photographs:
+        return element("p", "No predictions on photographs: predictions/ holds none.", class_="absent")
+    shown = run.photographs[: budget.shown]
+    count = len(run.photographs)
+    note = element("p", f"The first {len(shown)} of {count}.", class_="soft") if len(shown) < count else Markup()
+    return join([note, element("div", *(_photograph(photo, budget) for photo in shown), class_="pictures")])
+
+
+def _photograph(photo: Photograph, budget: PictureBudget) -> Markup:
+    words = Markup() if photo.found is None else _objects(photo.found)
+    if photo.picture is None:
+        return element("figure", element("figcaption", element("b", photo.name), words))
+    return _figure(photo.picture, photo.name, f"predictions on {photo.name}", words, budget)
+
+
+def _objects(found: Sequence[Found]) -> Markup:
+    if not found:
+        return element("div", "nothing found")
+    chips = [element("li", f"{one.name} {one.score:.2f}") for one in found[:NAMED_OBJECTS]]
+    more = [element("li", f"and {len(found) - len(chips)} more", class_="more")] if len(found) > len(chips) else []
+    return element("ul", *chips, *more, class_="found")
+
+
+def _figure(path: Path, title: str, alt: str, words: Markup, budget: PictureBudget) -> Markup:
+    picture = inline_picture(path, budget.bytes_each)
+    if picture is None:
+        return element("figure", element("figcaption", element("b", title), " could not be read as a picture", words))
+    image = element("img", src=picture.uri, alt=alt, width=picture.width, height=picture.height)
+    return element(
+        "figure",
+        element("button", image, type="button", aria_label="enlarge or reduce"),
+        element("figcaption", element("b", title), words),
+    )
+
+
+def _title(path: Path) -> str:
+    """ "03_two_stars.png" as "two_stars": the number only keeps the order. A bare number becomes "image 7"."""
+    name = re.sub(r"^\d+_(?=.)", "", path.stem)
+    return f"image {name}" if name.isdecimal() else name
+
+
+def _count(shown: int, all_of_them: int) -> Markup:
+    words = (
+        f"{shown} of {all_of_them} pictures" if shown < all_of_them else f"{shown} picture{'s' if shown != 1 else ''}"
+    )
+    return element("small", words)

@@ -1,0 +1,92 @@
+"""Pictures that set what was there beside what was found."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from PIL import Image, ImageDraw, ImageFont
+
+from glipv2.errors import UserError
+from glipv2.structures.boxes import scale_boxes
+from glipv2.structures.drawing import draw_boxes
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from glipv2.structures import Detections, ImageTruth
+
+HEADING_HEIGHT = 26
+HEADING_SIZE = 15
+PAPER, INK = (255, 255, 255), (34, 38, 44)
+LONGEST_SIDE = 1280  # of a panel: photographs from a camera would make galleries of many megabytes
+GAP = 8  # pixels around the pictures of a contact sheet
+
+
+def side_by_side(
+    image: Tensor, truth: ImageTruth, found: Detections, threshold: float = 0.3, min_side: int = 320
+) -> Image.Image:
+    """Truth on the left, predictions scored `threshold` or better on the right, each under a heading.
+
+    image: uint8 [3, H, W], RGB. Boxes are of an image of their own `image_size`; truth labels index
+    `found.vocabulary`. The picture is enlarged until its shorter side has `min_side` pixels (and shrunk,
+    or enlarged less, where its longer side would pass 1280) before boxes and names are drawn, so that
+    lines and text stay crisp. The result is exactly two panels wide.
+    """
+    panel = _resized(Image.fromarray(image.permute(1, 2, 0).cpu().numpy()), min_side)
+    size = (panel.height, panel.width)
+    names = found.vocabulary.names
+    labels = [int(label) for label in truth.labels.tolist()]
+    crowds = [bool(crowd) for crowd in truth.is_crowd.tolist()]
+    captions = [names[label] + (" (crowd)" if crowd else "") for label, crowd in zip(labels, crowds, strict=True)]
+    truth_boxes = scale_boxes(truth.boxes.float().cpu(), truth.image_size, size)
+    left = draw_boxes(panel, truth_boxes.tolist(), captions, labels)
+    right = _drawn_predictions(panel, found.to("cpu").above(threshold))
+    return _joined(left, "truth", right, "prediction")
+
+
+def contact_sheet(pictures: Sequence[Image.Image], columns: int) -> Image.Image:
+    """Pictures row by row in a grid of `columns`, each in the middle of a cell as large as the largest.
+
+    Raises UserError when there are no pictures or no columns.
+    """
+    if not pictures or columns < 1:
+        raise UserError(f"expected pictures and at least one column, but got {len(pictures)} and {columns}")
+    columns = min(columns, len(pictures))
+    rows = -(-len(pictures) // columns)
+    width = max(picture.width for picture in pictures) + GAP
+    height = max(picture.height for picture in pictures) + GAP
+    sheet = Image.new("RGB", (columns * width + GAP, rows * height + GAP), PAPER)
+    for index, picture in enumerate(pictures):
+        row, column = divmod(index, columns)
+        left = GAP + column * width + (width - GAP - picture.width) // 2
+        top = GAP + row * height + (height - GAP - picture.height) // 2
+        sheet.paste(picture.convert("RGB"), (left, top))
+    return sheet
+
+
+def _resized(picture: Image.Image, min_side: int) -> Image.Image:
+    factor = max(1.0, min_side / min(picture.size))
+    factor = min(factor, LONGEST_SIDE / max(picture.size))
+    if factor == 1.0:
+        return picture
+    width, height = (max(1, round(side * factor)) for side in picture.size)
+    return picture.resize((width, height), Image.Resampling.BICUBIC)
+
+
+def _drawn_predictions(panel: Image.Image, shown: Detections) -> Image.Image:
+    """The least certain first, so that better ones lie on top."""
+    boxes = scale_boxes(shown.boxes.float(), shown.image_size, (panel.height, panel.width)).tolist()
+    captions = [f"{name} {score:.2f}" for name, score in zip(shown.names, shown.scores.tolist(), strict=True)]
+    return draw_boxes(panel, boxes[::-1], captions[::-1], shown.labels.tolist()[::-1])
+
+
+def _joined(left: Image.Image, left_title: str, right: Image.Image, right_title: str) -> Image.Image:
+    joined = Image.new("RGB", (left.width + right.width, left.height + HEADING_HEIGHT), PAPER)
+    pen = ImageDraw.Draw(joined)
+    font = ImageFont.load_default(size=HEADING_SIZE)
+    for place, (panel, title) in ((0, (left, left_title)), (left.width, (right, right_title))):
+        joined.paste(panel, (place, HEADING_HEIGHT))
+        pen.text((place + 6, 4), title, fill=INK, font=font)
+    pen.rectangle((left.width - 1, 0, left.width, joined.height), fill=PAPER)  # the two panels may share a colour
+    return joined

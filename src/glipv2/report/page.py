@@ -1,0 +1,182 @@
+"""The report: one HTML file that shows a run, or several beside each other, and asks for nothing from outside."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from glipv2.errors import UserError
+from glipv2.report.cards import headline
+from glipv2.report.charts import overlaid_charts, run_charts
+from glipv2.report.comparison import comparison, run_names
+from glipv2.report.figures import PictureBudget, galleries, photographs
+from glipv2.report.markup import Markup, element, join
+from glipv2.report.run import PARTS, RunFolder
+from glipv2.report.stylesheet import SCRIPT, STYLE
+from glipv2.report.tables import class_tables, number_table
+
+HEADER_FACTS = ("device", "glipv2", "commit")  # entries of environment.json under the title
+
+
+def write_report(runs: Sequence[Path], output: Path, title: str = "Run report") -> Path:
+    """Writes one self-contained HTML page about the run folders `runs` to `output`, and returns it.
+
+    The same folders give the same bytes. Parts that a folder lacks are named on the page. The file
+    appears whole or not at all. Raises UserError when no run is given, or one is no run's folder.
+    """
+    if not runs:
+        raise UserError("expected at least one run folder to report on, but got none")
+    page = render_page([RunFolder.read(path) for path in {Path(path).resolve(): path for path in runs}.values()], title)
+    output = Path(output)
+    # File names can hold bytes that are no text; they must not cost the report.
+    write_whole(output, page.encode("utf-8", errors="replace"))
+    return output
+
+
+def render_page(runs: Sequence[RunFolder], title: str) -> str:
+    """The page as text."""
+    budget = PictureBudget.of(runs)
+    named = run_names(runs)
+    if len(named) == 1:
+        name, run = next(iter(named.items()))
+        header = _header(title, [name, *_facts(run)], _notes({"": run}), SECTIONS)
+        return _document(f"{title}: {name}", header, _run_sections(run, budget))
+    header = _header(title, [f"{len(named)} runs", *named], _notes(named), SECTIONS_OF_SEVERAL)
+    return _document(f"{title}: {', '.join(named)}", header, _compared_sections(named, budget))
+
+
+SECTIONS = {
+    "numbers": "Headline numbers",
+    "curves": "Curves",
+    "classes": "Classes",
+    "gallery": "Gallery",
+    "photographs": "Photographs",
+    "setup": "Setup",
+}
+SECTIONS_OF_SEVERAL = {"comparison": "Comparison", "curves": "Curves", "runs": "Each run"}
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Writes a file so that nobody ever sees half of it; leaves nothing behind when it fails."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+        os.chmod(name, 0o666 & ~_umask())  # mkstemp makes files for their owner alone
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def _umask() -> int:
+    """The process's umask, which can only be read by setting it."""
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return mask
+
+
+def _document(title: str, header: Markup, sections: Sequence[Markup]) -> str:
+    digest = base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode("ascii")
+    # The browser itself holds the page to asking for nothing, and to running no script but ours.
+    policy = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
+    head = element(
+        "head",
+        element("meta", charset="utf-8"),
+        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        element("meta", http_equiv="Content-Security-Policy", content=policy),
+        element("title", title),
+        element("style", Markup(STYLE)),
+    )
+    footer = element("footer", "Written by glipv2. This file holds everything it shows.")
+    body = element("body", header, element("main", *sections), footer, element("script", Markup(SCRIPT)))
+    return f"<!doctype html>\n{element('html', head, body, lang='en')}\n"
+
+
+def _header(title: str, facts: Sequence[str], notes: Markup, sections: Mapping[str, str]) -> Markup:
+    links = [element("a", words, href=f"#{anchor}") for anchor, words in sections.items()]
+    listed = element("ul", *(element("li", fact) for fact in facts), class_="facts")
+    return element("header", element("h1", title), listed, element("nav", *links, aria_label="Sections"), notes)
+
+
+def _facts(run: RunFolder) -> list[str]:
+    known = {key: run.environment[key] for key in HEADER_FACTS if run.environment.get(key)}
+    if "commit" in known:
+        known["commit"] = known["commit"][:10]
+    return [value if key == "device" else f"{key} {value}" for key, value in known.items()]
+
+
+def _notes(runs: Mapping[str, RunFolder]) -> Markup:
+    """What is missing and what could not be read, of each run."""
+    lines: list[str] = []
+    for name, run in runs.items():
+        start = f"{name}: " if name else ""
+        if run.missing:
+            lacking = ", ".join(f"{part} ({PARTS[part]})" for part in run.missing)
+            lines.append(f"{start}{'n' if start else 'N'}ot in this folder: {lacking}.")
+        lines += [f"{start}{problem}" for problem in run.problems]
+    return element("div", *(element("p", line) for line in lines), class_="note", role="note") if lines else Markup()
+
+
+def _section(anchor: str, title: str, *content: Markup) -> Markup:
+    return element("section", element("h2", title), *content, id=anchor or None)
+
+
+def _run_sections(run: RunFolder, budget: PictureBudget, anchored: bool = True) -> list[Markup]:
+    """All that is known of one run."""
+    content = {
+        "numbers": headline(run),
+        "curves": run_charts(run),
+        "classes": class_tables(run),
+        "gallery": galleries(run, budget),
+        "photographs": photographs(run, budget),
+        "setup": join(
+            [_command(run), _config(run), number_table(run.metrics) if run.metrics else "", _environment(run)]
+        ),
+    }
+    return [_section(anchor if anchored else "", SECTIONS[anchor], part) for anchor, part in content.items()]
+
+
+def _compared_sections(runs: Mapping[str, RunFolder], budget: PictureBudget) -> list[Markup]:
+    """What differs first; each run in full is folded away below."""
+    folded = [
+        element(
+            "details", element("summary", name),
+            element("div", *_run_sections(run, budget, anchored=False), class_="inside"), class_="run",
+        )
+        for name, run in runs.items()
+    ]  # fmt: skip
+    return [
+        _section("comparison", SECTIONS_OF_SEVERAL["comparison"], comparison(runs)),
+        _section("curves", SECTIONS_OF_SEVERAL["curves"], overlaid_charts(runs)),
+        _section("runs", SECTIONS_OF_SEVERAL["runs"], *folded),
+    ]
+
+
+def _command(run: RunFolder) -> Markup:
+    command = run.environment.get("command")
+    return element("p", element("code", command)) if command else Markup()
+
+
+def _config(run: RunFolder) -> Markup:
+    from omegaconf import OmegaConf
+
+    if not run.config:
+        return element("p", "No config: config.yaml is absent, empty or broken.", class_="absent")
+    text = OmegaConf.to_yaml(OmegaConf.create(dict(run.config)))
+    summary = element("summary", "Config", element("small", "config.yaml, with every default"))
+    return element("details", summary, element("div", element("pre", text), class_="inside"))
+
+
+def _environment(run: RunFolder) -> Markup:
+    if not run.environment:
+        return element("p", "No environment: environment.json is absent, empty or broken.", class_="absent")
+    rows = [element("tr", element("th", key, scope="row"), element("td", value, class_="long"))
+            for key, value in run.environment.items()]  # fmt: skip
+    table = element("table", element("tbody", *rows))
+    return element("details", element("summary", "Environment"), element("div", table, class_="sheet open"))

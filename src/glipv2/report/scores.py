@@ -1,0 +1,107 @@
+"""Names and spellings of the numbers in metrics.json."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+PRECISION_MEASURE = re.compile(r"(box|mask)_a[pr](_[a-z0-9]+)*")  # box_ap, box_ap_50, mask_ap_small, box_ar_100 …
+MAIN_SPLIT = "val"  # its scores carry no split in their names
+RATE = "lr-"  # how Lightning's LearningRateMonitor begins its names: "lr-AdamW", "lr-AdamW/pg1"
+NOT_TASKS = frozenset({"run", "train", "model"})  # first words of names that are no score
+
+HEADLINES = ("", "50", "75", "small", "medium", "large")  # endings of the AP numbers that head the page, in order
+
+
+@dataclass(frozen=True)
+class ScoreName:
+    """A metric's name taken apart: `<task>/[<split>/]<measure>[/<category>]`.
+
+    `split` is "" for that of `MAIN_SPLIT`, `category` is "" for the mean over all.
+    """
+
+    task: str
+    split: str
+    measure: str
+    category: str
+
+    @property
+    def key(self) -> str:
+        """The metric's name, put together again."""
+        return "/".join(word for word in (self.task, self.split, self.measure, self.category) if word)
+
+    @property
+    def kind(self) -> str:
+        """ "box" or "mask" for average precision and recall, "" for any other measure."""
+        return self.measure.split("_")[0] if self.is_share else ""
+
+    @property
+    def is_share(self) -> bool:
+        """Whether the number lies in [0, 1] and is shown times 100, as papers print it."""
+        return PRECISION_MEASURE.fullmatch(self.measure) is not None
+
+    @property
+    def title(self) -> str:
+        """The measure as people write it: "Box AP", "Box AP50", "Mask AP small"."""
+        if not self.is_share:
+            return self.measure.replace("_", " ")
+        kind, short, *rest = self.measure.split("_")
+        name = f"{kind.capitalize()} {short.upper()}"
+        return name + (rest[0] if rest and rest[0].isdigit() else "".join(f" {word}" for word in rest))
+
+
+def parse_score(name: str) -> ScoreName | None:
+    """The parts of a metric's name, None when it names no score. A category may itself hold slashes."""
+    words = name.split("/")
+    if len(words) < 2 or words[0] in NOT_TASKS or name.startswith(RATE):
+        return None
+    for place, word in enumerate(words[1:], start=1):
+        if PRECISION_MEASURE.fullmatch(word):
+            return ScoreName(words[0], "/".join(words[1:place]), word, "/".join(words[place + 1 :]))
+    # Of other measures only the plain form is known: a third part might be a split or a category.
+    return ScoreName(words[0], "", words[1], "") if len(words) == 2 else None
+
+
+def parsed(names: Iterable[str]) -> dict[str, ScoreName]:
+    """The names that are scores, with their parts, in the order given."""
+    return {name: score for name in names if (score := parse_score(name)) is not None}
+
+
+def scored_splits(metrics: Mapping[str, float]) -> list[str]:
+    """The splits that were scored, the main one ("") first."""
+    return sorted({score.split for score in parsed(metrics).values()})
+
+
+def show_score(score: ScoreName, value: float | None) -> str:
+    """A score for people: shares times 100 with one decimal, a dash where it is undefined (-1) or unknown."""
+    if value is None or not is_defined(score, value):
+        return "–"
+    return f"{100 * value:.1f}" if score.is_share else show_number(value)
+
+
+def is_defined(score: ScoreName, value: float) -> bool:
+    """False for NaN, infinities, and the -1 by which AP says that there was nothing to find."""
+    return math.isfinite(value) and not (score.is_share and value < 0)
+
+
+def show_number(value: float) -> str:
+    """Any number in few characters: whole ones with thin thousands, others with four digits."""
+    if not math.isfinite(value):
+        return "–"
+    if value == int(value) and abs(value) < 1e15:
+        return f"{int(value):,}".replace(",", "\u202f")
+    return f"{value:.4g}"
+
+
+def show_seconds(seconds: float) -> str:
+    """A duration: "48 s", "12.5 min", "3 h 20 min"."""
+    if not math.isfinite(seconds) or seconds < 0:
+        return "–"
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 2 * 3600:
+        return f"{seconds / 60:.1f} min"
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"{hours} h {minutes} min"

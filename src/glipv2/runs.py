@@ -1,0 +1,83 @@
+"""A run's folder: what is written where, whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from glipv2 import __version__
+from glipv2.errors import UserError
+
+
+def claim_folder(folder: Path) -> None:
+    """Refuses a folder that already holds a run: nothing is overwritten silently."""
+    if (folder / "config.yaml").exists():
+        raise UserError(
+            f"output={folder}: already holds a run; choose another folder, or go on with it by resume={folder}"
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a file atomically."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(text, encoding="utf-8")
+    os.replace(partial, path)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes JSON atomically."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def write_metrics(folder: Path, metrics: Mapping[str, float]) -> None:
+    """`metrics.json`: flat, names as logged; entries of earlier evaluations in this folder stay."""
+    path = folder / "metrics.json"
+    earlier = json.loads(path.read_text("utf-8")) if path.is_file() else {}
+    write_json(path, {**earlier, **{name: float(value) for name, value in metrics.items()}})
+
+
+def environment() -> dict[str, Any]:
+    """What a number depends on besides its config."""
+    import torch
+
+    device = torch.cuda.get_device_name(0) if torch.cuda.is_available() else "cpu"
+    return {
+        "glipv2": __version__,
+        "commit": _commit(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "platform": platform.platform(),
+        "cpu": _cpu(),
+        "cores": os.cpu_count(),
+        "device": device,
+    }
+
+
+def _commit() -> str | None:
+    try:
+        answer = subprocess.run(
+            ["git", "rev-parse", "--short", "HEAD"],
+            check=False,
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            timeout=5,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return answer.stdout.strip() or None
+
+
+def _cpu() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())

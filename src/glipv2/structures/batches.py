@@ -1,0 +1,144 @@
+"""What a data loader hands to a task. Boxes speak the model-input frame unless said otherwise."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+
+
+class TensorStruct:
+    """Base of frozen dataclasses that travel to a device as one value."""
+
+    def to(self, *args: Any, **kwargs: Any) -> Self:
+        """Every tensor moved as by `Tensor.to`."""
+        return self._map(lambda tensor: tensor.to(*args, **kwargs))
+
+    def pin_memory(self) -> Self:
+        """Every tensor in page-locked memory."""
+        return self._map(lambda tensor: tensor.pin_memory())
+
+    def _map(self, change: Callable[[Tensor], Tensor]) -> Self:
+        fields = dataclasses.fields(self)  # type: ignore[arg-type]
+        return type(self)(**{field.name: _mapped(getattr(self, field.name), change) for field in fields})
+
+
+def _mapped(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    if isinstance(value, Tensor):
+        return change(value)
+    if isinstance(value, TensorStruct):
+        return value._map(change)
+    if isinstance(value, tuple):
+        return tuple(_mapped(item, change) for item in value)
+    return value
+
+
+@dataclass(frozen=True)
+class ImageBatch(TensorStruct):
+    """Images padded right and bottom with zeros after normalisation.
+
+    pixels float [B, 3, H, W]; image_sizes int64 [B, 2], (height, width) before padding.
+    """
+
+    pixels: Tensor
+    image_sizes: Tensor
+
+    def __len__(self) -> int:
+        return self.pixels.shape[0]
+
+    def by_padded_size(self, divisor: int) -> list[tuple[list[int], ImageBatch]]:
+        """Row indices and sub-batches of images that need the same padding to multiples of `divisor`.
+
+        Convolutions and global pooling see padding; run one sub-batch at a time and no image's
+        result depends on its neighbours.
+        """
+        groups: dict[tuple[int, int], list[int]] = {}
+        for index, (height, width) in enumerate(self.image_sizes.tolist()):
+            groups.setdefault((-(-height // divisor) * divisor, -(-width // divisor) * divisor), []).append(index)
+        return [
+            (rows, ImageBatch(self.pixels[rows, :, :height, :width], self.image_sizes[rows]))
+            for (height, width), rows in groups.items()
+        ]
+
+
+@dataclass(frozen=True)
+class TextBatch(TensorStruct):
+    """Token ids int64 [B, L] and token_mask bool [B, L] (True = a real token)."""
+
+    token_ids: Tensor
+    token_mask: Tensor
+
+
+@dataclass(frozen=True)
+class PromptBatch(TensorStruct):
+    """One prompt an image, with its phrases.
+
+    phrase_map bool [B, P, L]: the tokens of each phrase; phrase_labels int64 [B, P]: the vocabulary
+    label each phrase stands for, -1 where a row has fewer phrases than P.
+    """
+
+    text: TextBatch
+    phrase_map: Tensor
+    phrase_labels: Tensor
+
+    def rows(self, indices: list[int]) -> PromptBatch:
+        """The prompts of some of the images."""
+        text = TextBatch(self.text.token_ids[indices], self.text.token_mask[indices])
+        return PromptBatch(text, self.phrase_map[indices], self.phrase_labels[indices])
+
+
+@dataclass(frozen=True)
+class RegionTargets(TensorStruct):
+    """Boxes to be found: boxes [B, N, 4]; box_mask bool [B, N]; positive_map bool [B, N, L]."""
+
+    boxes: Tensor
+    box_mask: Tensor
+    positive_map: Tensor
+
+
+@dataclass(frozen=True)
+class ImageTruth(TensorStruct):
+    """The annotations of one image in its original pixels, for metrics and pictures.
+
+    boxes float [N, 4]; labels int64 [N]; is_crowd bool [N]; areas float [N].
+    """
+
+    image_id: int
+    name: str
+    image_size: tuple[int, int]
+    boxes: Tensor
+    labels: Tensor
+    is_crowd: Tensor
+    areas: Tensor
+
+
+@dataclass(frozen=True)
+class DetectionBatch(TensorStruct):
+    """Images, their prompts and their boxes.
+
+    Training gives one prompt an image and `targets`; evaluation gives as many prompts as the
+    vocabulary needs, all of them for every image, and no targets.
+    """
+
+    images: ImageBatch
+    prompts: tuple[PromptBatch, ...]
+    targets: RegionTargets | None
+    truth: tuple[ImageTruth, ...]
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+
+def pad_rows(rows: list[Tensor], fill: float = 0) -> tuple[Tensor, Tensor]:
+    """Stacks tensors that differ in their first axis: values [B, N, ...] and mask bool [B, N]."""
+    longest = max((row.shape[0] for row in rows), default=0)
+    values = rows[0].new_full((len(rows), longest, *rows[0].shape[1:]), fill)
+    mask = torch.zeros(len(rows), longest, dtype=torch.bool)
+    for index, row in enumerate(rows):
+        values[index, : row.shape[0]] = row
+        mask[index, : row.shape[0]] = True
+    return values, mask

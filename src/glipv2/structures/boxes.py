@@ -1,0 +1,117 @@
+"""Box arithmetic. Boxes are float `[..., 4]`, xyxy, absolute pixels, unless a name says otherwise."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torchvision
+from torch import Tensor
+
+MAX_LOG_SCALE = math.log(1000.0 / 16)  # the released coder's bound on dw and dh before exp
+DELTA_WEIGHTS = (10.0, 10.0, 5.0, 5.0)
+
+
+def xywh_to_xyxy(boxes: Tensor) -> Tensor:
+    """COCO's (left, top, width, height) to corners."""
+    return torch.cat([boxes[..., :2], boxes[..., :2] + boxes[..., 2:]], dim=-1)
+
+
+def xyxy_to_xywh(boxes: Tensor) -> Tensor:
+    """Corners to COCO's (left, top, width, height)."""
+    return torch.cat([boxes[..., :2], boxes[..., 2:] - boxes[..., :2]], dim=-1)
+
+
+def box_centers(boxes: Tensor) -> Tensor:
+    """Centre points (x, y), `[..., 2]`."""
+    return (boxes[..., :2] + boxes[..., 2:]) / 2
+
+
+def scale_boxes(boxes: Tensor, from_size: tuple[int, int], to_size: tuple[int, int]) -> Tensor:
+    """Boxes of an image of `from_size` (height, width) in the same image resized to `to_size`."""
+    factor = boxes.new_tensor([to_size[1] / from_size[1], to_size[0] / from_size[0]]).repeat(2)
+    return boxes * factor
+
+
+def generalized_iou(first: Tensor, second: Tensor, epsilon: float = 1e-7) -> Tensor:
+    """GIoU of matching rows, `[...]` in [-1, 1]; areas without the inclusive pixel, as in the released loss."""
+    overlap = _overlap(first, second, 0.0)
+    union = _area(first, 0.0) + _area(second, 0.0) - overlap
+    low = torch.minimum(first[..., :2], second[..., :2])
+    high = torch.maximum(first[..., 2:], second[..., 2:])
+    hull = (high - low).clamp(min=0).prod(dim=-1)
+    return overlap / (union + epsilon) - (hull - union) / (hull + epsilon)
+
+
+def _area(boxes: Tensor, end: float) -> Tensor:
+    return (boxes[..., 2:] - boxes[..., :2] + end).prod(dim=-1)
+
+
+def _overlap(first: Tensor, second: Tensor, end: float) -> Tensor:
+    low = torch.maximum(first[..., :2], second[..., :2])
+    high = torch.minimum(first[..., 2:], second[..., 2:])
+    return (high - low + end).clamp(min=0).prod(dim=-1)
+
+
+@dataclass(frozen=True)
+class BoxConvention:
+    """What a box's second corner means: the one place where the released code's "+1" lives.
+
+    `inclusive=False` (the default): corners are continuous coordinates, width = x2 - x1.
+    `inclusive=True`: corners name pixels, width = x2 - x1 + 1, as in every box operation of the
+    released GLIP code (anchors, coder, IoU, clipping, suppression). Imported weights need it.
+    """
+
+    inclusive: bool = False
+
+    @property
+    def end(self) -> float:
+        """What a length adds to the difference of its corners."""
+        return 1.0 if self.inclusive else 0.0
+
+    def cell_anchor(self, size: float, stride: float) -> tuple[float, float, float, float]:
+        """The square anchor of the first grid cell."""
+        center = (stride - self.end) / 2
+        half = (size - self.end) / 2
+        return (center - half, center - half, center + half, center + half)
+
+    def iou(self, first: Tensor, second: Tensor) -> Tensor:
+        """IoU with broadcasting over the leading axes, `[...]` in [0, 1]."""
+        overlap = _overlap(first, second, self.end)
+        union = _area(first, self.end) + _area(second, self.end) - overlap
+        return overlap / union.clamp(min=1e-12)
+
+    def encode(self, boxes: Tensor, anchors: Tensor) -> Tensor:
+        """Deltas `[..., 4]` that turn `anchors` into `boxes`, weighted (10, 10, 5, 5)."""
+        anchor_size = anchors[..., 2:] - anchors[..., :2] + self.end
+        box_size = boxes[..., 2:] - boxes[..., :2] + self.end
+        shift = (box_centers(boxes) - box_centers(anchors)) / anchor_size
+        stretch = torch.log(box_size / anchor_size)
+        return torch.cat([shift, stretch], dim=-1) * boxes.new_tensor(DELTA_WEIGHTS)
+
+    def decode(self, deltas: Tensor, anchors: Tensor) -> Tensor:
+        """Boxes `[..., 4]` from deltas; the inverse of `encode` up to the bound on growth."""
+        weighted = deltas / deltas.new_tensor(DELTA_WEIGHTS)
+        anchor_size = anchors[..., 2:] - anchors[..., :2] + self.end
+        centers = weighted[..., :2] * anchor_size + box_centers(anchors)
+        sizes = weighted[..., 2:].clamp(max=MAX_LOG_SCALE).exp() * anchor_size
+        half = (sizes - self.end) / 2
+        return torch.cat([centers - half, centers + half], dim=-1)
+
+    def clip(self, boxes: Tensor, image_size: tuple[int, int]) -> Tensor:
+        """Boxes cut to an image of `image_size` (height, width)."""
+        height, width = image_size
+        limit = boxes.new_tensor([width, height, width, height]) - self.end
+        return torch.minimum(boxes.clamp(min=0), limit)
+
+    def suppress(self, boxes: Tensor, scores: Tensor, labels: Tensor, threshold: float) -> Tensor:
+        """Indices kept by non-maximum suppression within each label, best score first.
+
+        A box falls when its IoU with a better one of its label is strictly above `threshold`.
+        """
+        corners = boxes.double()  # batched suppression shifts each label far away: float32 would blur it
+        if self.inclusive:  # growing the far corner by one makes plain areas the inclusive ones
+            corners = corners + corners.new_tensor([0.0, 0.0, 1.0, 1.0])
+        kept: Tensor = torchvision.ops.batched_nms(corners, scores.double(), labels, threshold)
+        return kept

@@ -1,0 +1,38 @@
+"""Boxes and names on a picture."""
+
+from __future__ import annotations
+
+import colorsys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+GOLDEN_RATIO = 0.618034  # steps of it around the colour wheel keep neighbouring labels apart
+
+
+def label_color(label: int) -> tuple[int, int, int]:
+    """The same vivid RGB colour for a label in every picture."""
+    red, green, blue = colorsys.hsv_to_rgb((0.03 + label * GOLDEN_RATIO) % 1.0, 0.75, 0.95)
+    return int(red * 255), int(green * 255), int(blue * 255)
+
+
+def draw_boxes(image: Image, boxes: Sequence[Sequence[float]], captions: Sequence[str], labels: Sequence[int]) -> Image:
+    """A copy of `image` with each box (xyxy pixels) outlined in its label's colour and captioned."""
+    from PIL import ImageDraw, ImageFont
+
+    picture = image.convert("RGB")
+    pen = ImageDraw.Draw(picture)
+    line = max(1, round(min(picture.size) / 250))
+    font = ImageFont.load_default(size=max(9, round(min(picture.size) / 40)))
+    for box, caption, label in zip(boxes, captions, labels, strict=True):
+        color = label_color(label)
+        corners = (box[0], box[1], max(box[0], box[2]), max(box[1], box[3]))
+        pen.rectangle(corners, outline=color, width=line)
+        _, _, width, height = pen.textbbox((0, 0), caption, font=font)
+        top = corners[1] - height - 2 if corners[1] >= height + 2 else corners[1]
+        left = max(0.0, min(corners[0], picture.width - width - 2))
+        pen.rectangle((left, top, left + width + 2, top + height + 2), fill=color)
+        pen.text((left + 1, top), caption, fill="black", font=font)
+    return picture

@@ -1,0 +1,73 @@
+"""What a user sees: typed results in the original image's pixels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from glipv2.structures.batches import TensorStruct
+from glipv2.structures.boxes import xyxy_to_xywh
+from glipv2.structures.drawing import draw_boxes
+from glipv2.structures.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+
+@dataclass(frozen=True)
+class Detections(TensorStruct):
+    """Objects found in one image, best first.
+
+    boxes float [K, 4] xyxy in pixels of the original image of `image_size` (height, width);
+    scores float [K] in [0, 1]; labels int64 [K], indices into `vocabulary`.
+    """
+
+    boxes: Tensor
+    scores: Tensor
+    labels: Tensor
+    image_size: tuple[int, int]
+    vocabulary: Vocabulary
+
+    def __len__(self) -> int:
+        return self.boxes.shape[0]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The name of each object."""
+        return tuple(self.vocabulary.names[label] for label in self.labels.tolist())
+
+    @property
+    def category_ids(self) -> tuple[int, ...]:
+        """The data set's own id of each object."""
+        return tuple(self.vocabulary.category_ids[label] for label in self.labels.tolist())
+
+    def above(self, threshold: float) -> Detections:
+        """Only objects whose score is at least `threshold`."""
+        keep = self.scores >= threshold
+        return Detections(self.boxes[keep], self.scores[keep], self.labels[keep], self.image_size, self.vocabulary)
+
+    def to_coco(self, image_id: int | str) -> list[dict[str, Any]]:
+        """COCO result records (xywh boxes), with the name added."""
+        rows = zip(xyxy_to_xywh(self.boxes).tolist(), self.scores.tolist(), self.category_ids, self.names, strict=True)
+        return [
+            {"image_id": image_id, "category_id": category_id, "category_name": name, "bbox": box, "score": score}
+            for box, score, category_id, name in rows
+        ]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain lists, for JSON."""
+        return {
+            "image_size": list(self.image_size),
+            "boxes": self.boxes.tolist(),
+            "scores": self.scores.tolist(),
+            "names": list(self.names),
+            "category_ids": list(self.category_ids),
+        }
+
+    def draw(self, image: Image, threshold: float = 0.0) -> Image:
+        """A copy of the image (of this prediction's size) with boxes, names and scores on it."""
+        shown = self.above(threshold)
+        captions = [f"{name} {score:.2f}" for name, score in zip(shown.names, shown.scores.tolist(), strict=True)]
+        return draw_boxes(image, shown.boxes.tolist(), captions, shown.labels.tolist())

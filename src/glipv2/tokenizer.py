@@ -1,0 +1,136 @@
+"""Text to tokens, with the characters each token came from.
+
+Data sets and the text encoder must agree on it, so it stands below both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from glipv2.errors import UserError
+from glipv2.structures.prompts import TokenizedText
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer as Backend
+
+BUILTIN = "builtin"
+
+
+@dataclass
+class TokenizerConfig:
+    """Which tokenizer, and how many tokens a prompt may have (special ones included).
+
+    source: "builtin" (the small vocabulary that ships with the package), a folder or file
+    (tokenizer.json or vocab.txt), or a name on the model hub.
+    """
+
+    source: str = BUILTIN
+    max_tokens: int = 256
+
+    def build(self) -> Tokenizer:
+        """The tokenizer; UserError when the source can't be read."""
+        return Tokenizer(load_backend(self.source), self.max_tokens)
+
+
+class Tokenizer:
+    """Encodes texts with character offsets. Never truncates: a text past the budget is an error."""
+
+    def __init__(self, backend: Backend, max_tokens: int) -> None:
+        self._backend = backend
+        self.max_tokens = max_tokens
+        self.pad_id = _first_id(backend, "[PAD]", "<pad>")
+        self.unknown_id = _first_id(backend, "[UNK]", "<unk>")
+        self.special_tokens = len(backend.encode("").ids)
+        self._counts: dict[str, int] = {}
+
+    @property
+    def vocab_size(self) -> int:
+        """How many rows the text encoder's embedding needs."""
+        return self._backend.get_vocab_size()
+
+    def encode(self, texts: Sequence[str]) -> list[TokenizedText]:
+        """One TokenizedText a text; UserError when a text has more than `max_tokens`."""
+        encoded = []
+        for text in texts:
+            result = self._backend.encode(text)
+            if len(result.ids) > self.max_tokens:
+                raise UserError(
+                    f"the text '{text[:60]}…' has {len(result.ids)} tokens, the model reads at most "
+                    f"{self.max_tokens}; shorten it or split it"
+                )
+            encoded.append(TokenizedText(tuple(result.ids), tuple(result.offsets)))
+        return encoded
+
+    def count(self, text: str) -> int:
+        """Tokens of a stretch of text, special tokens not counted. Remembered, names come again and again."""
+        if text not in self._counts:
+            self._counts[text] = len(self._backend.encode(text, add_special_tokens=False).ids)
+        return self._counts[text]
+
+    def knows(self, text: str) -> bool:
+        """Whether at least one token of the text is in the vocabulary."""
+        ids = self._backend.encode(text, add_special_tokens=False).ids
+        return any(token_id != self.unknown_id for token_id in ids)
+
+
+@lru_cache(maxsize=4)
+def load_backend(source: str) -> Backend:
+    """The Rust tokenizer behind a source (see TokenizerConfig)."""
+    if source == BUILTIN:
+        return _word_piece(resources.files("glipv2.data").joinpath("vocab.txt").read_text("utf-8").split("\n"))
+    path = Path(source).expanduser()
+    if path.is_file() and path.suffix == ".txt":
+        return _word_piece(path.read_text("utf-8").split("\n"))
+    if path.is_file():
+        from tokenizers import Tokenizer as Backend
+
+        return _without_limits(Backend.from_file(str(path)))
+    if path.is_dir() and (path / "tokenizer.json").is_file():
+        return load_backend(str(path / "tokenizer.json"))
+    if path.is_dir() and (path / "vocab.txt").is_file():
+        return load_backend(str(path / "vocab.txt"))
+    return _from_hub(source)
+
+
+def _from_hub(source: str) -> Backend:
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(source)
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"no tokenizer at '{source}': not a folder with tokenizer.json or vocab.txt, and the model hub did not "
+            f"give it; download it where there is a network and set model.tokenizer.source to the folder"
+        ) from error
+    backend: Backend = tokenizer.backend_tokenizer
+    return _without_limits(backend)
+
+
+def _without_limits(backend: Backend) -> Backend:
+    backend.no_truncation()
+    backend.no_padding()
+    return backend
+
+
+def _word_piece(lines: Sequence[str]) -> Backend:
+    """An uncased BERT tokenizer over a list of word pieces, one a line."""
+    from tokenizers import Tokenizer as Backend
+    from tokenizers import models, normalizers, pre_tokenizers, processors
+
+    pieces = {piece: index for index, piece in enumerate(line for line in lines if line)}
+    backend = Backend(models.WordPiece(vocab=pieces, unk_token="[UNK]"))
+    backend.normalizer = normalizers.BertNormalizer(lowercase=True)
+    backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    ends = [(token, pieces[token]) for token in ("[CLS]", "[SEP]")]
+    backend.post_processor = processors.TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=ends)
+    return backend
+
+
+def _first_id(backend: Backend, *tokens: str) -> int:
+    ids = [backend.token_to_id(token) for token in tokens]
+    return next((token_id for token_id in ids if token_id is not None), 0)

@@ -1,0 +1,112 @@
+"""`glipv2 train`: from a config to a run's folder."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytorch_lightning as pl
+import torch
+from omegaconf import OmegaConf
+from pytorch_lightning.loggers import Logger
+
+from glipv2.callbacks import Throughput, parameter_count, training_callbacks
+from glipv2.checkpoints import WEIGHTS_FILE, read_checkpoint, record_of, save_weights
+from glipv2.config import TrainConfig, to_plain
+from glipv2.data.datamodule import DataModule
+from glipv2.errors import UserError
+from glipv2.evaluate import named_for_split, open_data, score_split, summary
+from glipv2.models.weights import load_into, read_tensors
+from glipv2.runs import claim_folder, environment, write_json, write_metrics, write_text
+from glipv2.tasks.base import Task
+
+log = logging.getLogger(__name__)
+
+
+def train(config: TrainConfig, folder: Path) -> dict[str, float]:
+    """Trains, evaluates the best checkpoint, and leaves everything in `folder`; returns the scores."""
+    config.check()
+    resume = _checkpoint_to_resume(config)
+    if not resume:
+        claim_folder(folder)
+    started = time.perf_counter()
+    pl.seed_everything(config.seed, workers=True, verbose=False)
+    task = build_task(config)
+    data = open_data(task, config.data, train=True, split=config.split)
+    task.record = record_of(config.model, config.task, data.vocabulary)
+    loggers = _begin(config, folder, task)
+    callbacks = training_callbacks(folder, config.task.monitor, config.trainer.progress, bool(loggers))
+    trainer = config.trainer.build(folder, callbacks, loggers)
+    trainer.fit(task, datamodule=data, ckpt_path=resume)
+    trained = time.perf_counter()
+    scores = _finish(config, folder, task, data, trainer)
+    speed = next(callback.images_per_second for callback in callbacks if isinstance(callback, Throughput))
+    scores |= {
+        "run/steps": trainer.global_step,
+        "run/train_seconds": trained - started,
+        "run/seconds": time.perf_counter() - started,
+        "run/images_per_second": speed,
+        "run/parameters": parameter_count(task),
+    }
+    if trainer.is_global_zero:
+        write_metrics(folder, scores)
+        log.info("%s\nrun folder: %s", summary(scores), folder)
+    return scores
+
+
+def build_task(config: TrainConfig) -> Task:
+    """The task of a config, with weights taken over from another run where `weights` names one."""
+    task = config.task.build(config.model, config.loss)
+    task.optim = config.optim
+    if config.weights:
+        start = read_checkpoint(config.weights)
+        load_into(task, start.tensors, start.source, f"{config.model.name} {config.task.name} model")
+    if config.trainer.channels_last:
+        task = task.to(memory_format=torch.channels_last)
+    return task
+
+
+def _begin(config: TrainConfig, folder: Path, task: Task) -> list[Logger]:
+    """Writes what is known before step 0 and opens the trackers."""
+    write_text(folder / "config.yaml", OmegaConf.to_yaml(to_plain(config)))
+    write_json(folder / "environment.json", environment())
+    log.info(
+        "%s %s: %.2f M parameters, run folder %s",
+        config.model.name,
+        config.task.name,
+        parameter_count(task) / 1e6,
+        folder,
+    )
+    return config.tracking.build(folder, config.name, to_plain(config))
+
+
+def _finish(config: TrainConfig, folder: Path, task: Task, data: DataModule, trainer: pl.Trainer) -> dict[str, float]:
+    """Exports the best weights and scores them on every split asked for."""
+    best = folder / "checkpoints/best.ckpt"
+    if best.is_file():
+        task.load_state_dict(torch.load(best, map_location="cpu", weights_only=True)["state_dict"])
+    if trainer.is_global_zero:
+        save_weights(folder / WEIGHTS_FILE, task.state_dict(), task.record)
+    scores: dict[str, float] = {}
+    for split in _splits(config):
+        opened = data if split == config.split else open_data(task, config.data, train=False, split=split)
+        found = score_split(task, opened, trainer, folder, split, config.gallery)
+        scores |= named_for_split(found, task.config.name, split)
+    return scores
+
+
+def _splits(config: TrainConfig) -> Sequence[str]:
+    return list(dict.fromkeys([config.split, *config.also_evaluate]))
+
+
+def _checkpoint_to_resume(config: TrainConfig) -> str | None:
+    if not config.resume:
+        return None
+    path = Path(config.resume).expanduser()
+    path = path / "checkpoints/last.ckpt" if path.is_dir() else path
+    if not path.is_file():
+        raise UserError(f"resume={config.resume}: no checkpoint at {path}")
+    read_tensors(path)  # refuses a file that is broken or holds code before anything is built
+    return str(path)

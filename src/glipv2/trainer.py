@@ -1,0 +1,62 @@
+"""The Lightning trainer of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pytorch_lightning as pl
+    from pytorch_lightning.callbacks import Callback
+    from pytorch_lightning.loggers import Logger
+
+
+@dataclass
+class TrainerConfig:
+    """What people change of `pytorch_lightning.Trainer`; everything else goes through `options`.
+
+    val_every: optimiser steps between validations (0 = only at the end); clip: gradient norm bound;
+    channels_last: memory layout of images and convolutions.
+    """
+
+    max_steps: int = 1000
+    val_every: int = 0
+    accelerator: str = "auto"
+    devices: Any = "auto"
+    strategy: str = "auto"
+    precision: str = "32-true"
+    clip: float = 1.0
+    accumulate: int = 1
+    log_every: int = 20
+    channels_last: bool = True
+    progress: bool = True
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def build(self, folder: Path | None, callbacks: Sequence[Callback], loggers: Sequence[Logger]) -> pl.Trainer:
+        """The trainer; `folder` is the run's, None when nothing is to be written."""
+        import pytorch_lightning as pl
+
+        every = (self.val_every or self.max_steps) * self.accumulate  # Lightning counts batches here
+        settings: dict[str, Any] = {
+            "max_steps": self.max_steps,
+            "max_epochs": -1,
+            "val_check_interval": every,
+            "check_val_every_n_epoch": None,
+            "num_sanity_val_steps": 0,
+            "accelerator": self.accelerator,
+            "devices": self.devices,
+            "strategy": self.strategy,
+            "precision": self.precision,
+            "gradient_clip_val": self.clip or None,
+            "accumulate_grad_batches": self.accumulate,
+            "log_every_n_steps": self.log_every,
+            "enable_progress_bar": self.progress,
+            "enable_model_summary": False,
+            "enable_checkpointing": any(isinstance(c, pl.callbacks.ModelCheckpoint) for c in callbacks),
+            "default_root_dir": str(folder) if folder else None,
+            "logger": list(loggers) or False,
+            "callbacks": list(callbacks),
+        }
+        return pl.Trainer(**{**settings, **self.options})
