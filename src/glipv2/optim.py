@@ -40,7 +40,7 @@ class OptimConfig:
     def build(self, module: nn.Module, total_steps: int) -> tuple[torch.optim.Optimizer, LambdaLR]:
         """Optimiser over the trainable parameters of `module`, and its schedule in steps."""
         optimizer = torch.optim.AdamW(
-            self._groups(module), lr=self.lr, betas=(self.betas[0], self.betas[1]), fused=True
+            self._groups(module), lr=self.lr, betas=(self.betas[0], self.betas[1]), foreach=True
         )
         return optimizer, LambdaLR(optimizer, lambda step: self.factor(step, total_steps))
 

@@ -82,19 +82,26 @@ class Tokenizer:
 def load_backend(source: str) -> Backend:
     """The Rust tokenizer behind a source (see TokenizerConfig)."""
     if source == BUILTIN:
-        return _word_piece(resources.files("glipv2.data").joinpath("vocab.txt").read_text("utf-8").split("\n"))
+        return _word_piece(resources.files("glipv2.data").joinpath("vocab.txt").read_text("utf-8").split("\n"), source)
     path = Path(source).expanduser()
     if path.is_file() and path.suffix == ".txt":
-        return _word_piece(path.read_text("utf-8").split("\n"))
+        return _word_piece(path.read_text("utf-8").split("\n"), source)
     if path.is_file():
-        from tokenizers import Tokenizer as Backend
-
-        return _without_limits(Backend.from_file(str(path)))
+        return _from_file(path)
     if path.is_dir() and (path / "tokenizer.json").is_file():
         return load_backend(str(path / "tokenizer.json"))
     if path.is_dir() and (path / "vocab.txt").is_file():
         return load_backend(str(path / "vocab.txt"))
     return _from_hub(source)
+
+
+def _from_file(path: Path) -> Backend:
+    from tokenizers import Tokenizer as Backend
+
+    try:
+        return _without_limits(Backend.from_file(str(path)))
+    except Exception as error:  # the Rust library raises nothing narrower
+        raise UserError(f"{path}: not a tokenizer.json ({str(error)[:120]}); save it again or give another") from error
 
 
 def _from_hub(source: str) -> Backend:
@@ -117,12 +124,15 @@ def _without_limits(backend: Backend) -> Backend:
     return backend
 
 
-def _word_piece(lines: Sequence[str]) -> Backend:
+def _word_piece(lines: Sequence[str], source: str) -> Backend:
     """An uncased BERT tokenizer over a list of word pieces, one a line."""
     from tokenizers import Tokenizer as Backend
     from tokenizers import models, normalizers, pre_tokenizers, processors
 
     pieces = {piece: index for index, piece in enumerate(line for line in lines if line)}
+    absent = [token for token in ("[PAD]", "[UNK]", "[CLS]", "[SEP]") if token not in pieces]
+    if absent:
+        raise UserError(f"{source}: not a BERT vocabulary of one piece a line; it lacks {', '.join(absent)}")
     backend = Backend(models.WordPiece(vocab=pieces, unk_token="[UNK]"))
     backend.normalizer = normalizers.BertNormalizer(lowercase=True)
     backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()

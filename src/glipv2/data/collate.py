@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from glipv2.data.prompts import PromptComposer, collate_prompts
+from glipv2.data.prompts import PromptComposer, collate_prompts, phrase_rows
 from glipv2.data.transforms import Example
 from glipv2.pixels import PixelConfig
 from glipv2.structures import (
@@ -19,7 +19,6 @@ from glipv2.structures import (
     RegionTargets,
     TextBatch,
     TokenizedText,
-    positive_tokens,
 )
 from glipv2.structures.batches import pad_rows
 
@@ -77,7 +76,7 @@ def repeated(prompt: PromptBatch, count: int) -> PromptBatch:
 
 def _box_targets(instances: Instances, prompt: Prompt, text: TokenizedText, length: int) -> tuple[Tensor, Tensor]:
     """Boxes [N, 4] and positive_map [N, length] of the instances that the prompt names; crowds teach no box."""
-    rows = {phrase.label: positive_tokens(phrase.spans, text.offsets, length) for phrase in prompt.phrases}
+    rows = {phrase.label: row for phrase, row in zip(prompt.phrases, phrase_rows(prompt, text, length), strict=True)}
     crowd = instances.is_crowd.tolist()
     named = [i for i, label in enumerate(instances.labels.tolist()) if label in rows and not crowd[i]]
     positive = [rows[int(instances.labels[i])] for i in named]

@@ -27,10 +27,13 @@ class PromptConfig:
     separator: stands between two names. max_names: how many names a training prompt has at most
     (0 = as many as fit). full_probability: how often a training prompt is filled up to `max_names`
     instead of to a number drawn evenly. shuffle: draw the order of the names anew for each image.
+    eval_names: how many names an evaluation prompt has at most (0 = as many as fit); more names
+    than that are spread over several prompts on the same image features.
     """
 
     separator: str = ". "
     max_names: int = 85
+    eval_names: int = 0
     full_probability: float = 0.5
     shuffle: bool = True
 
@@ -58,8 +61,9 @@ class PromptComposer:
         """Prompts that together hold every name once, in order; no name is cut."""
         chunks: list[list[int]] = [[]]
         used = 0
+        most = self.config.eval_names or len(self._names)
         for label, cost in enumerate(self._costs):
-            if chunks[-1] and used + cost > self._budget:
+            if len(chunks[-1]) == most or (chunks[-1] and used + cost > self._budget):
                 chunks.append([])
                 used = 0
             chunks[-1].append(label)
@@ -141,8 +145,7 @@ def collate_prompts(prompts: Sequence[Prompt], tokenizer: Tokenizer) -> tuple[Pr
 
 def phrase_rows(prompt: Prompt, text: TokenizedText, length: int) -> torch.Tensor:
     """Bool [P, length]: the tokens of each phrase of a prompt."""
-    rows = [positive_tokens(phrase.spans, text.offsets, length) for phrase in prompt.phrases]
-    return torch.stack(rows) if rows else torch.zeros(0, length, dtype=torch.bool)
+    return positive_tokens([phrase.spans for phrase in prompt.phrases], text.offsets, length)
 
 
 def names_in_text(text: str) -> tuple[str, ...]:

@@ -110,7 +110,8 @@ def _random_steps(augment: AugmentConfig) -> list[T.Transform]:
     if augment.color:
         steps.append(T.ColorJitter(augment.color, augment.color, augment.color))
     if augment.zoom_out:
-        steps.append(T.RandomZoomOut(fill=114, side_range=(1.0, 2.0), p=augment.zoom_out))
+        fill = {tv_tensors.Image: 114, tv_tensors.Mask: 0}  # one number would fill masks too
+        steps.append(T.RandomZoomOut(fill=fill, side_range=(1.0, 2.0), p=augment.zoom_out))
     if augment.crop:
         steps.append(T.RandomApply([T.RandomIoUCrop()], p=augment.crop))
     return steps

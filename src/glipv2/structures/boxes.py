@@ -110,7 +110,11 @@ class BoxConvention:
 
         A box falls when its IoU with a better one of its label is strictly above `threshold`.
         """
-        corners = boxes.double()  # batched suppression shifts each label far away: float32 would blur it
+        if not len(boxes):
+            return torch.empty(0, dtype=torch.int64, device=boxes.device)
+        # batched suppression shifts each label by the largest coordinate: float32 would blur that,
+        # and negative coordinates would reach into another label
+        corners = boxes.double() - boxes.double().min()
         if self.inclusive:  # growing the far corner by one makes plain areas the inclusive ones
             corners = corners + corners.new_tensor([0.0, 0.0, 1.0, 1.0])
         kept: Tensor = torchvision.ops.batched_nms(corners, scores.double(), labels, threshold)

@@ -41,13 +41,18 @@ class TokenizedText:
         return len(self.token_ids)
 
 
-def positive_tokens(spans: Sequence[Span], offsets: Sequence[Span], length: int) -> Tensor:
-    """Bool `[length]`: the tokens that share a character with a span.
+def positive_tokens(phrases: Sequence[Sequence[Span]], offsets: Sequence[Span], length: int) -> Tensor:
+    """Bool [P, length]: for each phrase (its spans) the tokens that share a character with it.
 
     The same tokens as the released code's walk from the first to the last character's token.
     """
-    row = torch.zeros(length, dtype=torch.bool)
-    for index, (begin, end) in enumerate(offsets):
-        if begin < end and any(begin < last and first < end for first, last in spans):
-            row[index] = True
-    return row
+    rows = torch.zeros(len(phrases), length, dtype=torch.bool)
+    spans = [(row, begin, end) for row, phrase in enumerate(phrases) for begin, end in phrase if begin < end]
+    if not spans:
+        return rows
+    owner, begin, end = torch.tensor(spans).unbind(dim=1)
+    first, last = torch.tensor(offsets).unbind(dim=1)
+    shared = (begin[:, None] < last) & (first < end[:, None]) & (first < last)  # special tokens are empty
+    hit, token = shared.nonzero(as_tuple=True)
+    rows[owner[hit], token] = True
+    return rows

@@ -1,0 +1,57 @@
+# Every target sets up .venv itself when it is missing or older than the lock file.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+RUN    := runs/demo
+
+.DEFAULT_GOAL := help
+.PHONY: install demo test test-fast lint types format docs lock clean help
+
+help:  ## list the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1|/' | column -t -s '|'
+
+install: $(STAMP)  ## create .venv from the lock file and install the project into it
+
+$(STAMP): requirements.lock pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	touch $(STAMP)
+
+demo: $(STAMP)  ## train, evaluate, predict and report, on this machine, from nothing
+	rm -rf $(RUN)
+	$(BIN)/glipv2 train experiment=shapes_detection_nano output=$(RUN)
+	$(BIN)/python scripts/demo_scenes.py $(RUN)/scenes
+	$(BIN)/glipv2 predict weights=$(RUN) images=$(RUN)/scenes text="a red circle. a blue square. a green triangle. a yellow star. a purple ring. an orange cross. a pink heart. a cyan circle." output=$(RUN)/predictions
+	$(BIN)/glipv2 report $(RUN)
+	@echo; echo "open $(CURDIR)/$(RUN)/report.html"
+
+test: $(STAMP)  ## all tests
+	$(BIN)/python -m pytest -n auto --dist loadfile
+
+test-fast: $(STAMP)  ## the tests that train and install nothing
+	$(BIN)/python -m pytest -n auto --dist loadfile -m "not slow"
+
+lint: $(STAMP)  ## ruff
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(STAMP)  ## mypy --strict
+	$(BIN)/mypy
+
+format: $(STAMP)  ## apply ruff's formatting and safe fixes
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+docs: $(STAMP)  ## build the documentation site into site/
+	$(BIN)/mkdocs build --strict
+
+lock: $(STAMP)  ## renew requirements.lock from pyproject.toml
+	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
+		--group dev --extra docs pyproject.toml -o requirements.lock
+
+clean:  ## remove what the other targets made
+	rm -rf $(VENV) site dist build runs outputs multirun .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,214 @@
+"""Claims about prompts: every name, no name cut, never past the budget."""
+
+from __future__ import annotations
+
+import logging
+import random
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from glipv2.data.prompts import PromptComposer, PromptConfig, collate_prompts, names_in_text, spoken_name
+from glipv2.errors import UserError
+from glipv2.structures import Prompt, Vocabulary
+from glipv2.tokenizer import Tokenizer, TokenizerConfig
+
+PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", ".", "red", "circle", "dog", "cat", "cow", "hen", "##s", "a"]
+
+
+@pytest.fixture(scope="module")
+def vocab(tmp_path_factory: pytest.TempPathFactory) -> str:
+    path: Path = tmp_path_factory.mktemp("tokenizer") / "vocab.txt"
+    path.write_text("\n".join(PIECES))
+    return str(path)
+
+
+def composer(vocab: str, names: tuple[str, ...], max_tokens: int = 12, **options: object) -> PromptComposer:
+    config = PromptConfig(**options)  # type: ignore[arg-type]
+    return PromptComposer(Vocabulary(names), TokenizerConfig(vocab, max_tokens).build(), config)
+
+
+def labels(prompt: Prompt) -> list[int]:
+    return [phrase.label for phrase in prompt.phrases]
+
+
+def spoken(prompt: Prompt) -> list[str]:
+    """What each phrase's characters say."""
+    return [prompt.text[begin:end] for phrase in prompt.phrases for begin, end in phrase.spans]
+
+
+NAMES = ("red circle", "dog", "cat", "cow", "hen", "dogs", "red dog")
+
+
+# All names
+
+
+def test_all_names_come_once_in_order_and_whole(vocab: str) -> None:
+    prompts = composer(vocab, NAMES).all_names()
+    assert [prompt.text for prompt in prompts] == ["red circle. dog. cat. cow", "hen. dogs. red dog"]
+    assert [label for prompt in prompts for label in labels(prompt)] == list(range(7))
+    assert [name for prompt in prompts for name in spoken(prompt)] == list(NAMES)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    names=st.lists(
+        st.lists(st.sampled_from(["red", "dog", "dogs", "zebra", "a", "cat."]), min_size=1, max_size=3).map(" ".join),
+        min_size=1,
+        max_size=30,
+        unique=True,
+    ),
+    max_tokens=st.integers(10, 40),
+)
+def test_no_prompt_exceeds_the_budget(vocab: str, names: list[str], max_tokens: int) -> None:
+    own = composer(vocab, tuple(names), max_tokens)
+    rng = random.Random(0)
+    evaluation = own.all_names()
+    training = [own.sampled(rng.sample(range(len(names)), len(names) // 2), rng) for _ in range(5)]
+    assert [label for prompt in evaluation for label in labels(prompt)] == list(range(len(names)))
+    for prompt in evaluation + training:
+        assert len(own.tokenizer.encode([prompt.text])[0]) <= max_tokens
+        assert spoken(prompt) == [names[label] for label in labels(prompt)]
+
+
+def test_a_prompt_that_fits_exactly_is_not_split(vocab: str) -> None:
+    five = composer(vocab, ("dog", "cat", "cow", "hen", "a"), max_tokens=12)
+    assert len(five.all_names()) == 1  # 5 × (name and full stop) + 2 special tokens
+    assert len(composer(vocab, ("dog", "cat", "cow", "hen", "a"), max_tokens=11).all_names()) == 2
+
+
+def test_evaluation_prompts_hold_at_most_eval_names(vocab: str) -> None:
+    prompts = composer(vocab, NAMES, 200, eval_names=3).all_names()
+    assert [labels(prompt) for prompt in prompts] == [[0, 1, 2], [3, 4, 5], [6]]
+    assert len(composer(vocab, NAMES, 200).all_names()) == 1
+
+
+# Sampled names
+
+
+def test_an_images_own_names_are_always_in_its_prompt(vocab: str) -> None:
+    own = composer(vocab, NAMES, 200)
+    for seed in range(50):
+        chosen = labels(own.sampled([4, 1, 4], random.Random(seed)))
+        assert {1, 4} <= set(chosen)
+        assert len(chosen) == len(set(chosen))
+
+
+def test_negatives_are_absent_names_and_their_number_varies(vocab: str) -> None:
+    own = composer(vocab, NAMES, 200, full_probability=0.0)
+    counts = {len(labels(own.sampled([1], random.Random(seed)))) for seed in range(100)}
+    assert counts == set(range(1, 8))
+    assert all(
+        len(labels(composer(vocab, NAMES, 200, full_probability=1.0).sampled([1], random.Random(seed)))) == 7
+        for seed in range(20)
+    )
+
+
+def test_a_prompt_has_at_most_max_names_but_never_fewer_than_the_positives(vocab: str) -> None:
+    own = composer(vocab, NAMES, 200, max_names=2, full_probability=1.0)
+    assert len(labels(own.sampled([1], random.Random(0)))) == 2
+    assert sorted(labels(own.sampled([0, 1, 2, 3], random.Random(0)))) == [0, 1, 2, 3]
+    everything = composer(vocab, NAMES, 200, max_names=0, full_probability=1.0)
+    assert len(labels(everything.sampled([], random.Random(0)))) == 7
+
+
+def test_an_image_without_objects_gets_negatives_only(vocab: str) -> None:
+    own = composer(vocab, NAMES, 200)
+    assert all(len(labels(own.sampled([], random.Random(seed)))) >= 1 for seed in range(20))
+
+
+def test_positives_past_the_budget_are_drawn_anew_each_time(vocab: str) -> None:
+    own = composer(vocab, NAMES, 8)  # three names of one word
+    kept = [frozenset(labels(own.sampled([1, 2, 3, 4], random.Random(seed)))) for seed in range(60)]
+    assert {len(names) for names in kept} == {3}
+    assert set(kept) == {frozenset({1, 2, 3, 4} - {left_out}) for left_out in (1, 2, 3, 4)}
+
+
+def test_the_same_generator_gives_the_same_prompt(vocab: str) -> None:
+    own = composer(vocab, NAMES, 200)
+    first = [own.sampled([1, 2], random.Random(seed)) for seed in range(10)]
+    assert first == [own.sampled([2, 1], random.Random(seed)) for seed in range(10)]
+    assert len({prompt.text for prompt in first}) > 1
+
+
+def test_the_order_is_drawn_unless_it_shall_stay(vocab: str) -> None:
+    drawn = composer(vocab, NAMES, 200, full_probability=1.0)
+    fixed = composer(vocab, NAMES, 200, full_probability=1.0, shuffle=False)
+    assert len({tuple(labels(drawn.sampled([6, 0], random.Random(seed)))) for seed in range(10)}) > 5
+    assert {tuple(labels(fixed.sampled([6, 0], random.Random(seed)))) for seed in range(10)} == {tuple(range(7))}
+
+
+# Names
+
+
+def test_a_name_without_a_known_piece_is_warned_about(vocab: str, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        composer(vocab, ("dog", "zebra", "red zebra"))
+    assert [record.getMessage().split(":")[0] for record in caplog.records] == [
+        "no part of the name 'zebra' is in the tokenizer's vocabulary"
+    ]
+
+
+def test_a_name_longer_than_a_prompt_is_refused_at_once(vocab: str) -> None:
+    with pytest.raises(UserError, match=r"the name 'dog dog dog dog dog…' has 6 tokens, a prompt holds 5"):
+        composer(vocab, ("cat", "dog dog dog dog dog"), max_tokens=7)
+
+
+def test_brackets_and_underscores_are_not_read_out(vocab: str) -> None:
+    assert spoken_name("baseball_bat") == "baseball bat"
+    assert spoken_name("crab (animal)  shell") == "crab shell"
+    assert spoken_name("(only this)") == "(only this)"  # better read whole than not at all
+    prompt = composer(vocab, ("red_circle", "dog_(animal)"), 50).all_names()[0]
+    assert spoken(prompt) == ["red circle", "dog"]
+
+
+# Batches
+
+
+def test_collated_prompts_point_each_label_at_its_tokens(vocab: str) -> None:
+    own = composer(vocab, NAMES)
+    batch, encoded = collate_prompts(own.all_names(), own.tokenizer)
+    assert batch.text.token_ids.shape == batch.text.token_mask.shape == (2, 12)
+    assert batch.text.token_mask.sum(dim=1).tolist() == [len(text) for text in encoded] == [10, 9]
+    assert batch.text.token_ids[~batch.text.token_mask].eq(own.tokenizer.pad_id).all()
+    assert batch.phrase_labels.tolist() == [[0, 1, 2, 3], [4, 5, 6, -1]]
+    pieces = {PIECES[int(i)] for i in batch.text.token_ids[0, batch.phrase_map[0, 0]]}
+    assert pieces == {"red", "circle"}
+    assert [PIECES[int(i)] for i in batch.text.token_ids[1, batch.phrase_map[1, 1]]] == ["dog", "##s"]
+    assert not batch.phrase_map[1, 3].any()  # no phrase there
+
+
+@pytest.mark.parametrize(("words", "length"), [(1, 32), (30, 32), (31, 64), (62, 64), (70, 80)])
+def test_lengths_are_rounded_up_so_that_few_differ(vocab: str, words: int, length: int) -> None:
+    tokenizer: Tokenizer = TokenizerConfig(vocab, max_tokens=80).build()
+    batch, _ = collate_prompts([Prompt(" ".join(["dog"] * words), ())], tokenizer)
+    assert batch.text.token_ids.shape == (1, length)
+    assert int(batch.text.token_mask.sum()) == words + 2
+    assert batch.phrase_map.shape == (1, 0, length)
+    assert batch.phrase_map.dtype == torch.bool
+
+
+# Names in a text
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("a red circle. a blue square.", ("red circle", "blue square")),
+        ("The dog.an apple . A  cat", ("dog", "apple", "cat")),
+        ("dog. dog. a dog.", ("dog",)),
+        ("anchor. thermos. a", ("anchor", "thermos", "a")),
+        ("große Straße. 猫", ("große Straße", "猫")),
+    ],
+)
+def test_names_are_split_at_full_stops_without_articles(text: str, names: tuple[str, ...]) -> None:
+    assert names_in_text(text) == names
+
+
+@pytest.mark.parametrize("text", ["", " ", ". . .", "\n"])
+def test_a_text_without_a_name_is_refused(text: str) -> None:
+    with pytest.raises(UserError, match="expected names separated by full stops"):
+        names_in_text(text)

@@ -1,0 +1,78 @@
+"""Claims about the model's input: the released resize rule, channel order, padding."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from glipv2.pixels import PixelConfig
+
+RELEASED = PixelConfig(mean=[103.53, 116.28, 123.675], std=[57.375, 57.12, 58.395], bgr=True)
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"),
+    [
+        ((480, 640), (800, 1066)),
+        ((640, 480), (1066, 800)),
+        ((427, 640), (800, 1199)),
+        ((1000, 3000), (444, 1332)),  # the short side from the bound (rounded), the long one from it (cut)
+        ((3000, 1000), (1332, 444)),
+        ((500, 500), (800, 800)),
+        ((800, 1000), (800, 1000)),  # as it is
+        ((1600, 1600), (800, 800)),
+    ],
+)
+def test_sizes_follow_the_released_rule(size: tuple[int, int], expected: tuple[int, int]) -> None:
+    assert PixelConfig().target_size(size) == expected
+
+
+def test_a_drawn_short_side_replaces_the_models_own() -> None:
+    assert PixelConfig().target_size((480, 640), short_side=480) == (480, 640)
+    assert PixelConfig().target_size((480, 640), short_side=640) == (640, 853)
+
+
+def test_a_sliver_keeps_at_least_one_pixel_a_side() -> None:
+    for size in ((1, 5000), (5000, 1), (1, 1)):
+        assert min(PixelConfig().target_size(size)) >= 1
+
+
+def test_channels_are_blue_first_where_the_model_was_trained_so() -> None:
+    red = torch.zeros(3, 1, 1, dtype=torch.uint8)
+    red[0] = 255
+    assert_close(
+        RELEASED.normalize(red)[:, 0, 0],
+        torch.tensor([-103.53 / 57.375, -116.28 / 57.12, (255 - 123.675) / 58.395]),
+    )
+    assert_close(
+        PixelConfig().normalize(red)[:, 0, 0],
+        torch.tensor([(255 - 123.675) / 58.395, -116.28 / 57.12, -103.53 / 57.375]),
+    )
+
+
+def test_padding_is_zero_after_normalisation_on_the_right_and_below() -> None:
+    black = torch.zeros(3, 20, 40, dtype=torch.uint8)
+    tall = torch.full((3, 50, 10), 255, dtype=torch.uint8)
+    batch = PixelConfig().batch([black, tall])
+    assert batch.pixels.shape == (2, 3, 64, 64)
+    assert batch.image_sizes.tolist() == [[20, 40], [50, 10]]
+    assert (batch.pixels[0, :, :20, :40] < -1.7).all()  # black is not zero
+    assert int((batch.pixels[0] == 0).sum()) == 3 * (64 * 64 - 20 * 40)
+    assert (batch.pixels[1, :, :, 10:] == 0).all()
+    assert (batch.pixels[1, :, 50:] == 0).all()
+
+
+def test_padded_sizes_are_multiples_of_the_divisor() -> None:
+    image = torch.zeros(3, 33, 64, dtype=torch.uint8)
+    assert PixelConfig().batch([image]).pixels.shape == (1, 3, 64, 64)
+    assert PixelConfig(size_divisor=1).batch([image]).pixels.shape == (1, 3, 33, 64)
+
+
+def test_an_image_is_the_same_alone_and_in_a_batch() -> None:
+    rng = torch.Generator().manual_seed(0)
+    images = [torch.randint(256, (3, *size), generator=rng, dtype=torch.uint8) for size in ((30, 50), (60, 20))]
+    batch = PixelConfig().batch(images).pixels
+    for row, image in zip(batch, images, strict=True):
+        alone = PixelConfig().batch([image]).pixels[0]
+        assert torch.equal(row[:, : alone.shape[1], : alone.shape[2]], alone)
