@@ -1,6 +1,6 @@
 """Writes the pictures that the demo predicts on: six unseen-by-training scenes and one photograph.
 
-    python scripts/demo_scenes.py runs/demo/scenes
+python scripts/demo_scenes.py runs/demo/scenes
 """
 
 from __future__ import annotations

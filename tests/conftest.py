@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import logging
+import os
+import sys
+import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from unittest import mock
 
 import hydra
 import pytest
 import torch
 
+from glipv2.cli import main
 from glipv2.config import TrainConfig, config_folder, register_schemas, typed
 from glipv2.losses.grounding import GroundingLossConfig
 from glipv2.models import ModelConfig
@@ -102,3 +110,48 @@ def compose() -> Callable[[Sequence[str]], TrainConfig]:
 def preset() -> Callable[[str], ModelConfig]:
     """A preset of the `model` group by name, see `without_hub`."""
     return lambda name: without_hub(composed([f"model={name}"]).model)
+
+
+@pytest.fixture
+def offline() -> Callable[[ModelConfig], ModelConfig]:
+    """See `without_hub`."""
+    return without_hub
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a command ended and what it said."""
+
+    code: int
+    out: str
+    err: str
+
+
+def run_command(folder: Path, *words: str) -> Ended:
+    """`glipv2 WORDS` in a folder, in this process; what it changes of the process is put back."""
+    out, err = io.StringIO(), io.StringIO()
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    code = 0
+    with (
+        contextlib.chdir(folder),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+        mock.patch.object(sys, "argv", list(sys.argv)),
+        mock.patch.dict(os.environ),
+        warnings.catch_warnings(),
+    ):
+        try:
+            main(words)
+        except SystemExit as end:
+            code = end.code if isinstance(end.code, int) else 1
+        finally:
+            root.handlers[:] = handlers
+            root.setLevel(level)
+    return Ended(code, out.getvalue(), err.getvalue())
+
+
+@pytest.fixture(scope="session")
+def glipv2() -> Callable[..., Ended]:
+    """See `run_command`."""
+    return run_command

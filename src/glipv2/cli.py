@@ -73,7 +73,14 @@ def _run_hydra(command: str, arguments: list[str]) -> None:
     register_schemas()
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # exceptions come to us instead of being printed
     sys.argv = [f"glipv2 {command}", *map(quoted, arguments)]
-    run = hydra.main(version_base="1.3", config_path=str(config_folder()), config_name=command)(JOBS[command])
+
+    def job(config: DictConfig) -> Any:
+        try:
+            return JOBS[command](config)
+        except UserError as error:  # ends here: on its way out Hydra would print a line of its own
+            _fail(str(error))
+
+    run = hydra.main(version_base="1.3", config_path=str(config_folder()), config_name=command)(job)
     try:
         run()
     except (HydraException, OmegaConfBaseException) as error:
@@ -154,7 +161,8 @@ def explained(error: Exception) -> str:
         return f"unknown key '{full}'{where}; {hint(full)}"
     if key:
         return f"{key.group(1)}{where}: {str(chain[-1]).splitlines()[0]}"
-    return _about_groups(text) or str(error)
+    lines = [line.strip() for line in str(error).splitlines() if line.strip() and "https://hydra.cc" not in line]
+    return _about_groups(text) or "; ".join(lines)
 
 
 def _about_groups(text: str) -> str | None:
@@ -174,8 +182,10 @@ def _about_groups(text: str) -> str | None:
 
 
 def _remove_if_empty(folder: Path) -> None:
-    """Takes back the folder that Hydra made for a run that never began."""
-    for path in (folder, folder.parent):
+    """Takes back the folders that Hydra made for a run that never began, up to where the command runs."""
+    here = Path.cwd()
+    own = [folder, *(parent for parent in folder.parents if here in parent.parents)]
+    for path in own:
         try:
             path.rmdir()
         except OSError:
@@ -190,7 +200,8 @@ def _quiet_libraries() -> None:
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     warnings.filterwarnings("ignore", message=".*(isinstance|LeafSpec).*deprecated.*")
-    warnings.filterwarnings("ignore", message=".*Checkpoint directory .* exists and is not empty.*")
+    warnings.filterwarnings("ignore", message=".*exists and is not empty.*")
+    warnings.filterwarnings("ignore", message=".*anonymous setting.*")
 
 
 def _fail(message: str) -> None:

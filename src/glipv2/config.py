@@ -65,6 +65,7 @@ class TrainConfig:
         """UserError for groups that can't work together."""
         self.optim.check()
         self.tracking.check()
+        self.trainer.check()
         self.data.check_split(self.split)
         for split in self.also_evaluate:
             self.data.check_split(split)
@@ -146,11 +147,28 @@ def check_pair(task: TaskConfig, data: DataConfig) -> None:
 
 
 def typed(config: DictConfig, schema: type[Config]) -> Config:
-    """A composed config as plain dataclasses; UserError naming the key that has no value."""
+    """A composed config as plain dataclasses; UserError naming a key that has no value or no place."""
+    strange = next(_unknown_keys(config), None)
+    if strange:
+        raise UserError(f"unknown key '{strange}'; {hint(strange)}")
     missing = sorted(OmegaConf.missing_keys(config))
     if missing:
         raise UserError(f"{missing[0]} is not set; give it as {missing[0]}=VALUE")
     return cast("Config", OmegaConf.to_object(config))
+
+
+def _unknown_keys(config: DictConfig, prefix: str = "") -> Iterator[str]:
+    """Keys added with a plus that no schema knows; nothing would read them."""
+    schema = OmegaConf.get_type(config)
+    if not dataclasses.is_dataclass(schema):
+        return
+    fields = {entry.name for entry in dataclasses.fields(schema)}
+    for key in map(str, config):
+        value = config._get_node(key)
+        if key not in fields:
+            yield prefix + key
+        elif isinstance(value, DictConfig) and not (value._is_none() or value._is_missing()):
+            yield from _unknown_keys(value, f"{prefix}{key}.")
 
 
 def to_plain(config: Any) -> dict[str, Any]:
@@ -182,5 +200,9 @@ def _keys(schema: type, prefix: str) -> Iterator[str]:
 
 
 def hint(key: str) -> str:
-    """The nearest key to a wrong one."""
-    return nearest(key, known_keys())
+    """What to do about a wrong key: the nearest valid one, or how to see them all."""
+    free = next((known for known in known_keys() if known.endswith(".options") and key.startswith(f"{known}.")), None)
+    if free:  # takes any name, but Hydra wants new ones marked
+        return f"{free} takes any name, with a plus before a new one: +{key}=VALUE"
+    near = nearest(key, known_keys())
+    return near if near.startswith("did you mean") else "--cfg job shows every key"

@@ -48,7 +48,7 @@ def open_data(task: Task, data: DataConfig, *, train: bool, split: str) -> DataM
     return DataModule(
         data,
         model.pixels,
-        lambda vocabulary, training: task.config.collator(model, data, vocabulary, training),
+        lambda samples, training: task.config.collator(model, data, samples, training),
         train=train,
         eval_split=split,
     )

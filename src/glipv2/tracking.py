@@ -59,6 +59,15 @@ class TrackingConfig:
         return logger
 
 
+def end_tracking(loggers: list[Logger]) -> None:
+    """Closes the run at every tracker, so that the next job of a sweep gets one of its own."""
+    from pytorch_lightning.loggers import WandbLogger
+
+    for logger in loggers:
+        if isinstance(logger, WandbLogger):
+            logger.experiment.finish()
+
+
 def log_pictures(loggers: list[Logger], key: str, pictures: list[Image], step: int) -> None:
     """A gallery to every logger that takes pictures."""
     from pytorch_lightning.loggers import WandbLogger

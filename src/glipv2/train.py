@@ -21,6 +21,7 @@ from glipv2.evaluate import named_for_split, open_data, score_split, summary
 from glipv2.models.weights import load_into, read_tensors
 from glipv2.runs import claim_folder, environment, write_json, write_metrics, write_text
 from glipv2.tasks.base import Task
+from glipv2.tracking import end_tracking
 
 log = logging.getLogger(__name__)
 
@@ -29,14 +30,25 @@ def train(config: TrainConfig, folder: Path) -> dict[str, float]:
     """Trains, evaluates the best checkpoint, and leaves everything in `folder`; returns the scores."""
     config.check()
     resume = _checkpoint_to_resume(config)
-    if not resume:
-        claim_folder(folder)
+    if resume is None or Path(resume).resolve().parent.parent != folder.resolve():
+        claim_folder(folder)  # only the run that goes on may be written over
     started = time.perf_counter()
     pl.seed_everything(config.seed, workers=True, verbose=False)
     task = build_task(config)
     data = open_data(task, config.data, train=True, split=config.split)
     task.record = record_of(config.model, config.task, data.vocabulary)
     loggers = _begin(config, folder, task)
+    try:
+        return _run(config, folder, task, data, loggers, resume, started)
+    finally:
+        end_tracking(loggers)
+
+
+def _run(
+    config: TrainConfig, folder: Path, task: Task, data: DataModule, loggers: list[Logger], resume: str | None,
+    started: float,
+) -> dict[str, float]:  # fmt: skip
+    """Fits and scores; everything around is ready."""
     callbacks = training_callbacks(folder, config.task.monitor, config.trainer.progress, bool(loggers))
     trainer = config.trainer.build(folder, callbacks, loggers)
     trainer.fit(task, datamodule=data, ckpt_path=resume)
@@ -61,11 +73,22 @@ def build_task(config: TrainConfig) -> Task:
     task = config.task.build(config.model, config.loss)
     task.optim = config.optim
     if config.weights:
-        start = read_checkpoint(config.weights)
-        load_into(task, start.tensors, start.source, f"{config.model.name} {config.task.name} model")
+        _start_from(task, config)
     if config.trainer.channels_last:
         task = task.to(memory_format=torch.channels_last)
     return task
+
+
+def _start_from(task: Task, config: TrainConfig) -> None:
+    """Takes over another run's weights: the whole core must fit, heads may be new."""
+    start = read_checkpoint(str(config.weights))
+    report = load_into(task, start.tensors, start.source, f"{config.model.name} {config.task.name} model")
+    unfit = [name for name in (*report.missing, *report.wrong_shape) if name.startswith("core.")]
+    if unfit:
+        raise UserError(
+            f"weights={config.weights}: {len(unfit)} tensors of the core don't fit model={config.model.name}, "
+            f"the first {', '.join(unfit[:3])}; these weights belong to model={start.model.name}"
+        )
 
 
 def _begin(config: TrainConfig, folder: Path, task: Task) -> list[Logger]:

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from glipv2.errors import UserError
+
 if TYPE_CHECKING:
     import pytorch_lightning as pl
     from pytorch_lightning.callbacks import Callback
@@ -34,9 +36,14 @@ class TrainerConfig:
     progress: bool = True
     options: dict[str, Any] = field(default_factory=dict)
 
+    def check(self) -> None:
+        """UserError for settings that this machine or Lightning can't follow."""
+        self.build(None, [], [])
+
     def build(self, folder: Path | None, callbacks: Sequence[Callback], loggers: Sequence[Logger]) -> pl.Trainer:
         """The trainer; `folder` is the run's, None when nothing is to be written."""
         import pytorch_lightning as pl
+        from lightning_fabric.utilities.exceptions import MisconfigurationException
 
         every = (self.val_every or self.max_steps) * self.accumulate  # Lightning counts batches here
         settings: dict[str, Any] = {
@@ -59,4 +66,7 @@ class TrainerConfig:
             "logger": list(loggers) or False,
             "callbacks": list(callbacks),
         }
-        return pl.Trainer(**{**settings, **self.options})
+        try:
+            return pl.Trainer(**{**settings, **self.options})
+        except (ValueError, TypeError, MisconfigurationException) as error:
+            raise UserError(f"trainer: Lightning refuses these settings: {' '.join(str(error).split())}") from error

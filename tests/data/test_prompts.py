@@ -212,3 +212,19 @@ def test_names_are_split_at_full_stops_without_articles(text: str, names: tuple[
 def test_a_text_without_a_name_is_refused(text: str) -> None:
     with pytest.raises(UserError, match="expected names separated by full stops"):
         names_in_text(text)
+
+
+def test_a_held_out_name_is_never_a_negative_in_training_but_stands_in_evaluation(vocab: str) -> None:
+    vocabulary = Vocabulary(("dog", "cat", "cow"))
+    made = PromptComposer(vocabulary, TokenizerConfig(vocab, 12).build(), PromptConfig(), taught=("dog", "cow"))
+    drawn = {label for seed in range(50) for label in labels(made.sampled([0], random.Random(seed)))}
+    assert drawn == {0, 2}
+    assert [label for prompt in made.all_names() for label in labels(prompt)] == [0, 1, 2]
+
+
+def test_present_names_are_left_out_as_often_as_asked(vocab: str) -> None:
+    made = composer(vocab, ("dog", "cat", "cow"), leave_out=0.5, max_names=1, full_probability=1.0)
+    prompts = [labels(made.sampled([0], random.Random(seed))) for seed in range(400)]
+    assert all(prompts), "a prompt always has a name"
+    assert 160 < sum(0 in prompt for prompt in prompts) < 240
+    assert all(labels(made.sampled([0, 1, 2], random.Random(seed))) for seed in range(50))

@@ -39,10 +39,10 @@ def test_every_kind_of_backbone_gives_maps_of_the_pyramids_sizes(backbone: str, 
         assert all(torch.isfinite(level).all() for level in levels)
 
 
-@pytest.mark.parametrize(("backbone", "options"), KINDS, ids=[name for name, _ in KINDS])
+@pytest.mark.parametrize("backbone", ["resnet10t", "efficientnet_lite0", "tf_efficientnet_lite0"])
 @torch.no_grad()
-def test_odd_sizes_are_rounded_up(backbone: str, options: dict[str, Any]) -> None:
-    levels = encoder(backbone, options)(torch.randn(1, 3, 75, 109))
+def test_convolutional_backbones_round_odd_sizes_up(backbone: str) -> None:
+    levels = encoder(backbone, dict(KINDS)[backbone])(torch.randn(1, 3, 75, 109))
     assert [tuple(level.shape[-2:]) for level in levels] == [(10, 14), (5, 7), (3, 4), (2, 2), (1, 1)]
 
 
@@ -53,7 +53,7 @@ def test_released_windows_equal_timms_where_nothing_is_padded() -> None:
     own = encoder("swin_tiny_patch4_window7_224", options)
     released = encoder("swin_tiny_patch4_window7_224", options, pad_then_shift=True)
     released.load_state_dict(own.state_dict())
-    whole, part = torch.randn(1, 3, 224, 224), torch.randn(1, 3, 200, 170)
+    whole, part = torch.randn(1, 3, 224, 224), torch.randn(1, 3, 200, 168)
     assert_close(released(whole), own(whole))
     assert not torch.allclose(released(part)[0], own(part)[0], atol=1e-4)
 

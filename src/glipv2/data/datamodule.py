@@ -15,7 +15,7 @@ from glipv2.pixels import PixelConfig
 from glipv2.structures import Vocabulary
 
 Collator = Callable[[Sequence[Example]], Any]
-MakeCollator = Callable[[Vocabulary, bool], Collator]  # (vocabulary, training)
+MakeCollator = Callable[[SampleDataset, bool], Collator]  # (samples, training)
 
 
 class DataModule(pl.LightningDataModule):
@@ -62,5 +62,5 @@ class DataModule(pl.LightningDataModule):
             drop_last=training,
             num_workers=self.config.workers,
             persistent_workers=self.config.workers > 0 and training,
-            collate_fn=self.make_collator(samples.vocabulary, training),
+            collate_fn=self.make_collator(samples, training),
         )

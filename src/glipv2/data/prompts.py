@@ -26,7 +26,9 @@ class PromptConfig:
 
     separator: stands between two names. max_names: how many names a training prompt has at most
     (0 = as many as fit). full_probability: how often a training prompt is filled up to `max_names`
-    instead of to a number drawn evenly. shuffle: draw the order of the names anew for each image.
+    instead of to a number drawn evenly. leave_out: how often a name that is in the image is left
+    out of its prompt, so that the model learns not to answer for what was not asked (the released
+    recipe keeps all). shuffle: draw the order of the names anew for each image.
     eval_names: how many names an evaluation prompt has at most (0 = as many as fit); more names
     than that are spread over several prompts on the same image features.
     """
@@ -35,6 +37,7 @@ class PromptConfig:
     max_names: int = 85
     eval_names: int = 0
     full_probability: float = 0.5
+    leave_out: float = 0.0
     shuffle: bool = True
 
 
@@ -45,13 +48,20 @@ def spoken_name(name: str) -> str:
 
 
 class PromptComposer:
-    """Prompts over one vocabulary within a tokenizer's budget."""
+    """Prompts over one vocabulary within a tokenizer's budget.
 
-    def __init__(self, vocabulary: Vocabulary, tokenizer: Tokenizer, config: PromptConfig) -> None:
+    taught: the names that training prompts may hold (default all). A name that a data set holds
+    out must not appear there even as a negative, or the model learns that it is never true.
+    """
+
+    def __init__(
+        self, vocabulary: Vocabulary, tokenizer: Tokenizer, config: PromptConfig, taught: Sequence[str] | None = None
+    ) -> None:
         self.vocabulary = vocabulary
         self.tokenizer = tokenizer
         self.config = config
         self._names = [spoken_name(name) for name in vocabulary.names]
+        self._taught = [vocabulary.label_of_name(name) for name in (vocabulary.names if taught is None else taught)]
         separator = tokenizer.count(config.separator.strip())
         self._costs = [tokenizer.count(name) + separator for name in self._names]
         self._budget = tokenizer.max_tokens - tokenizer.special_tokens
@@ -73,10 +83,12 @@ class PromptComposer:
     def sampled(self, positives: Sequence[int], rng: random.Random) -> Prompt:
         """A training prompt: the image's own names and some absent ones, in random order.
 
-        Where the positives alone exceed the budget a random part of them is kept.
+        A prompt always has a name, present or absent. Where the positives alone exceed the budget a random part of them is kept.
         """
-        present = sorted(set(positives))
-        absent = [label for label in range(len(self._names)) if label not in set(present)]
+        found = set(positives)
+        absent = [label for label in self._taught if label not in found]
+        present = [label for label in sorted(found) if rng.random() >= self.config.leave_out]
+        present = present if present or absent else sorted(found)
         if self.config.shuffle:
             rng.shuffle(present)
             rng.shuffle(absent)
@@ -89,7 +101,7 @@ class PromptComposer:
         return self._compose(labels)
 
     def _draw_size(self, rng: random.Random) -> int:
-        most = min(self.config.max_names or len(self._names), len(self._names))
+        most = min(self.config.max_names or len(self._taught), len(self._taught))
         if rng.random() < self.config.full_probability:
             return most
         return rng.randint(1, most)

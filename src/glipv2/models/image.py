@@ -66,7 +66,7 @@ class ImageEncoder(nn.Module):
         self.pyramid = FeaturePyramid(channels, config.width, config.levels, config.drop_block)
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
-        """Pixels may have any size; maps have ceil(size / stride) cells."""
+        """Maps have size / stride cells, rounded up; sides are multiples of 32, else some backbones cut or refuse."""
         maps = self.backbone(pixels)
         normed = []
         for feature_map, norm in zip(maps, self.output_norms, strict=True):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import pickle
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,13 +54,14 @@ def read_file(path: str | Path) -> tuple[dict[str, Any], dict[str, str]]:
         return _read_safetensors(path)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise UserError(
-            f"{path}: holds Python objects besides tensors, and loading them could run code; "
-            f"ask its author for a .safetensors file or a plain state dict ({_blocked(error)})"
-        ) from error
-    except (RuntimeError, EOFError, ValueError, KeyError, AttributeError) as error:
-        raise UserError(f"{path}: not a readable weights file ({str(error).splitlines()[0][:120]})") from error
+    except (pickle.UnpicklingError, RuntimeError, OSError, EOFError, ValueError, LookupError, AttributeError) as error:
+        if isinstance(error, pickle.UnpicklingError) and _is_pickle(path):
+            raise UserError(
+                f"{path}: holds Python objects besides tensors, and loading them could run code; "
+                f"ask its author for a .safetensors file or a plain state dict ({_blocked(error)})"
+            ) from error
+        detail = " ".join(str(error).split())[:120] or "it is empty or cut off"
+        raise UserError(f"{path}: not a readable weights file ({detail}); copy or download it again") from error
     if not isinstance(content, dict):
         raise UserError(f"{path}: expected named tensors, but got {type(content).__name__}")
     return content, {}
@@ -107,6 +109,12 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
             return tensors, dict(file.metadata() or {})
     except (SafetensorError, json.JSONDecodeError, OSError) as error:
         raise UserError(f"{path}: not a readable safetensors file ({str(error)[:120]})") from error
+
+
+def _is_pickle(path: Path) -> bool:
+    """Whether a file begins as torch's archives or bare pickles do, and not as a text or a picture."""
+    with path.open("rb") as file:
+        return file.read(1) == b"\x80" or zipfile.is_zipfile(path)
 
 
 def _blocked(error: Exception) -> str:

@@ -25,7 +25,7 @@ def draw_boxes(image: Image, boxes: Sequence[Sequence[float]], captions: Sequenc
     picture = image.convert("RGB")
     pen = ImageDraw.Draw(picture)
     line = max(1, round(min(picture.size) / 250))
-    font = ImageFont.load_default(size=max(9, round(min(picture.size) / 40)))
+    font = ImageFont.load_default(size=max(11, round(min(picture.size) / 28)))
     for box, caption, label in zip(boxes, captions, labels, strict=True):
         color = label_color(label)
         corners = (box[0], box[1], max(box[0], box[2]), max(box[1], box[3]))

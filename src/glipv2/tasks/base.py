@@ -16,7 +16,7 @@ from glipv2.errors import UserError
 from glipv2.structures import DetectionBatch, Vocabulary
 
 if TYPE_CHECKING:
-    from glipv2.data.dataset import DataConfig
+    from glipv2.data.dataset import DataConfig, SampleDataset
     from glipv2.models import ModelConfig
     from glipv2.optim import OptimConfig
 
@@ -57,9 +57,9 @@ class TaskConfig:
         """The task with fresh heads on a fresh core."""
         raise NotImplementedError(f"{type(self).__name__} must define build(model, loss)")
 
-    def collator(self, model: ModelConfig, data: DataConfig, vocabulary: Vocabulary, training: bool) -> Collator:
+    def collator(self, model: ModelConfig, data: DataConfig, samples: SampleDataset, training: bool) -> Collator:
         """How examples become this task's batches."""
-        raise NotImplementedError(f"{type(self).__name__} must define collator(model, data, vocabulary, training)")
+        raise NotImplementedError(f"{type(self).__name__} must define collator(model, data, samples, training)")
 
 
 class Task(pl.LightningModule):
@@ -95,7 +95,7 @@ class Task(pl.LightningModule):
         """One step; every term is logged by name."""
         report = self.losses(batch)
         for name, value in {**report.terms, **report.report}.items():
-            self.log(f"train/{name}", value.detach(), batch_size=len(batch))
+            self.log(f"train/{name}", value.detach(), prog_bar=name in report.terms, batch_size=len(batch))
         total = report.total
         self.log("train/loss", total.detach(), prog_bar=True, batch_size=len(batch))
         return total

@@ -17,7 +17,7 @@ from glipv2.tasks.base import LossReport, Scores, Task, TaskConfig
 
 if TYPE_CHECKING:
     from glipv2.data.datamodule import Collator
-    from glipv2.data.dataset import DataConfig
+    from glipv2.data.dataset import DataConfig, SampleDataset
     from glipv2.models import ModelConfig
 
 
@@ -35,9 +35,9 @@ class DetectionConfig(TaskConfig):
         """A detector with fresh heads."""
         return DetectionTask(self, model, loss)
 
-    def collator(self, model: ModelConfig, data: DataConfig, vocabulary: Vocabulary, training: bool) -> Collator:
+    def collator(self, model: ModelConfig, data: DataConfig, samples: SampleDataset, training: bool) -> Collator:
         """Sampled prompts with boxes for training, all names for evaluation."""
-        composer = PromptComposer(vocabulary, model.tokenizer.build(), data.prompts)
+        composer = PromptComposer(samples.vocabulary, model.tokenizer.build(), data.prompts, samples.scored_names)
         return (TrainingCollator if training else EvaluationCollator)(model.pixels, composer)
 
 

@@ -1,0 +1,186 @@
+"""Claims about the command: what is wrong is said in one line, with the nearest right name, and nothing is left."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+from hydra.core.config_store import ConfigStore
+
+from glipv2.cli import quoted
+from glipv2.data.dataset import DataConfig
+
+Command = Callable[..., Any]
+
+
+def refused(glipv2: Command, folder: Path, *words: str) -> str:
+    """The one line that a command with these words ends with; it leaves nothing behind."""
+    ended = glipv2(folder, *words)
+    assert ended.code == 2, ended
+    lines = ended.err.splitlines()
+    assert len(lines) == 1, ended.err
+    assert folder.is_dir()
+    assert list(folder.iterdir()) == []
+    return lines[0].removeprefix("error: ")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("optim.lrr=1", "unknown key 'optim.lrr'; did you mean 'optim.lr'?"),
+        ("trainer.max_stpes=5", "unknown key 'trainer.max_stpes'; did you mean 'trainer.max_steps'?"),
+        ("data.prompts.max_nmaes=5", "unknown key 'data.prompts.max_nmaes'; did you mean 'data.prompts.max_names'?"),
+        ("modle=nano", "unknown key 'modle'; did you mean 'model'?"),
+        ("zzz=1", "unknown key 'zzz'; --cfg job shows every key"),
+        ("+optim.lrr=1", "unknown key 'optim.lrr'; did you mean 'optim.lr'?"),
+        ("+zzz=1", "unknown key 'zzz'; --cfg job shows every key"),
+        (
+            "trainer.options.deterministic=true",
+            "unknown key 'trainer.options.deterministic'; trainer.options takes any name, "
+            "with a plus before a new one: +trainer.options.deterministic=VALUE",
+        ),
+    ],
+)
+def test_a_misspelt_key_comes_with_the_nearest_one(glipv2: Command, tmp_path: Path, words: str, message: str) -> None:
+    assert refused(glipv2, tmp_path, "train", words) == message
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("optim.lr=abc", "optim.lr: Value 'abc' of type 'str' could not be converted to Float"),
+        ("trainer.max_steps=1.5", "trainer.max_steps: Value '1.5' of type 'float' could not be converted to Integer"),
+        ("data.augment=3", "data.augment"),
+        ("seed=", "seed: Value '' of type 'str' could not be converted to Integer"),
+    ],
+)
+def test_a_value_of_a_wrong_type_names_its_key(glipv2: Command, tmp_path: Path, words: str, message: str) -> None:
+    assert refused(glipv2, tmp_path, "train", words).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("model=glip_x", "model=glip_x: no such preset; did you mean 'glip_t'?"),
+        ("task=detecton", "task=detecton: no such preset; did you mean 'detection'?"),
+        ("experiment=shapes_detecton_nano", "no such preset; did you mean 'shapes_detection_nano'?"),
+        ("optim.schedule=cosin", "optim.schedule: no schedule 'cosin'; did you mean 'cosine'?"),
+        ("tracking.mode=offlin", "tracking.mode: no mode 'offlin'; did you mean 'offline'?"),
+        ("split=vall", "split 'vall' is unknown to this data set; did you mean 'val'?"),
+        ("also_evaluate=[unsen]", "split 'unsen' is unknown to this data set; did you mean 'unseen'?"),
+        ("trainer.precision=bf17", "trainer: Lightning refuses these settings: Precision 'bf17' is invalid."),
+        ("trainer.accelerator=gpuu", "trainer: Lightning refuses these settings"),
+        ("+trainer.options.foo=1", "trainer: Lightning refuses these settings"),
+        (
+            "model.image.backbone=resnet118",
+            "model.image.backbone: timm has no model 'resnet118'; did you mean 'resnet1",
+        ),
+        ("data.image_size=10", "expected image_size of at least 64, but got 10"),
+        ("data=coco", "data.train.annotations is not set; give the path, as in data.train.annotations=PATH"),
+        ("weights=/no/where", "weights=/no/where: no such file or run folder"),
+        ("resume=/no/where", "resume=/no/where: no checkpoint at /no/where"),
+        ("foo", "Error parsing override 'foo'"),
+    ],
+)
+def test_a_value_that_can_not_work_is_refused_before_the_run(
+    glipv2: Command, tmp_path: Path, words: str, message: str
+) -> None:
+    assert message in refused(glipv2, tmp_path, "train", words)
+
+
+def test_a_refusal_spares_the_folder_it_was_given_and_the_one_it_ran_in(glipv2: Command, tmp_path: Path) -> None:
+    assert refused(glipv2, tmp_path, "train", "output=deep/er/run", "split=vall")
+    (tmp_path / "kept").mkdir()
+    assert glipv2(tmp_path, "train", "output=kept/run", "split=vall").code == 2
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "notes.txt").touch()
+    assert glipv2(tmp_path, "train", "split=vall").code == 2
+    assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == ["notes.txt"]
+
+
+@dataclass
+class CaptionsOnly(DataConfig):
+    """A data set without boxes."""
+
+    provides: ClassVar[frozenset[str]] = frozenset({"captions"})
+
+
+@pytest.fixture
+def captions_only() -> Iterator[None]:
+    """`data=captions_only` for one test."""
+    store = ConfigStore.instance()
+    store.store(group="data", name="captions_only", node=CaptionsOnly)
+    yield
+    del store.repo["data"]["captions_only.yaml"]
+
+
+def test_a_task_and_data_that_can_not_work_together_are_refused(
+    glipv2: Command, tmp_path: Path, captions_only: None
+) -> None:
+    message = refused(glipv2, tmp_path, "train", "data=captions_only")
+    assert message == (
+        "task=detection needs boxes, which CaptionsOnly does not provide "
+        "(it provides captions); choose another data= or task="
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("tran",), "no command 'tran'; did you mean 'train'?"),
+        (("evaluate",), "weights is not set; give it as weights=VALUE"),
+        (("evaluate", "weights=/no/where"), "weights=/no/where: no such file or run folder"),
+        (("evaluate", "weigths=x"), "unknown key 'weigths'; did you mean 'weights'?"),
+        (("predict", "weights=x", "images=y"), "text is not set; give it as text=VALUE"),
+        (("predict", "weights=x", "images=y", "text="), "expected names separated by full stops"),
+        (("predict", "weights=x", "images=y", "text= . "), "expected names separated by full stops"),
+        (("predict", "weights=x", "images=/no/where", "text=a dog."), "/no/where"),
+        (("report", "nowhere"), "expected the folder of a run, but 'nowhere' does not exist"),
+    ],
+)
+def test_the_other_commands_refuse_in_one_line_too(
+    glipv2: Command, tmp_path: Path, words: tuple[str, ...], message: str
+) -> None:
+    assert message in refused(glipv2, tmp_path, *words)
+
+
+def test_each_command_shows_its_help_and_its_config_without_running(glipv2: Command, tmp_path: Path) -> None:
+    for command in ("train", "evaluate", "predict"):
+        shown = glipv2(tmp_path, command, "--help")
+        assert (shown.code, shown.err) == (0, "")
+        assert f"glipv2 {command}" in shown.out
+    config = glipv2(tmp_path, "train", "--cfg", "job", "optim.lr=0.125")
+    assert "lr: 0.125" in config.out
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("argument", "passed"),
+    [
+        ("text=a dog. it's 5, (big)", r"text='a dog. it\'s 5, (big)'"),
+        ("images=/photos/a,b=c.jpg", "images='/photos/a,b=c.jpg'"),
+        ("data.val.annotations=C:\\x\\y z.json", r"data.val.annotations='C:\\x\\y z.json'"),
+        ("weights='quoted already'", "weights='quoted already'"),
+        ("output=${name}/x", "output=${name}/x"),
+        ("resume=null", "resume=null"),
+        ("optim.lr=0.1,0.2", "optim.lr=0.1,0.2"),
+        ("text=", "text="),
+        ("-m", "-m"),
+    ],
+)
+def test_paths_and_sentences_need_no_quotes(argument: str, passed: str) -> None:
+    assert quoted(argument) == passed
+
+
+@pytest.mark.parametrize(
+    "text", ["a dog's toy, (red): {1} [2] ~x $5", "große Straße. 猫.", "5", "null and void", "1,2"]
+)
+def test_any_sentence_reaches_the_command_as_it_was_typed(glipv2: Command, tmp_path: Path, text: str) -> None:
+    shown = glipv2(tmp_path, "predict", "--cfg", "job", f"text={text}", "weights=w", "images=i")
+    import yaml
+
+    assert (shown.code, shown.err) == (0, "")
+    assert yaml.safe_load(shown.out)["text"] == text

@@ -1,0 +1,130 @@
+"""Claims about the house: imports point one way, and the command starts without what it does not need."""
+
+from __future__ import annotations
+
+import ast
+import os
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+import glipv2
+
+SOURCE = Path(glipv2.__file__).parent
+
+# From the ground up. A module may import from its own unit and from floors below its own;
+# within a floor only what BESIDE lists.
+FLOORS: tuple[tuple[str, ...], ...] = (
+    ("__init__", "errors"),
+    ("structures",),
+    ("tokenizer", "pixels"),
+    ("data", "models", "matching", "losses", "metrics", "report"),
+    ("optim", "trainer", "tracking", "callbacks", "runs"),
+    ("tasks",),
+    ("config",),
+    ("checkpoints",),
+    ("evaluate", "train", "inference", "predict"),
+    ("cli",),
+)
+BESIDE = {("losses", "matching"), ("train", "evaluate"), ("predict", "inference")}
+ABOVE = {("__init__", "inference")}  # glipv2.load, imported when it is called
+FLOOR = {unit: floor for floor, units in enumerate(FLOORS) for unit in units}
+
+
+@cache
+def imports() -> dict[str, set[str]]:
+    """Every module with all that it imports anywhere in it, `if TYPE_CHECKING` and functions included."""
+    found: dict[str, set[str]] = {}
+    for path in sorted(SOURCE.rglob("*.py")):
+        names: set[str] = set()
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Import):
+                names |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                assert node.level == 0, f"{path}: relative imports hide where they point"
+                names |= {f"{node.module}.{alias.name}" for alias in node.names}
+        found[path.relative_to(SOURCE).with_suffix("").as_posix().replace("/", ".")] = names
+    return found
+
+
+def unit_of(module: str) -> str:
+    """`structures.boxes` -> `structures`."""
+    return module.split(".", maxsplit=1)[0]
+
+
+def own_units(names: set[str]) -> set[str]:
+    """The units of this project among imported names; `glipv2.__version__` is the package itself."""
+    parts = [name.split(".")[1] for name in names if name.startswith("glipv2.")]
+    return {
+        part if part in FLOOR or (SOURCE / part).is_dir() or (SOURCE / f"{part}.py").is_file() else "__init__"
+        for part in parts
+    }
+
+
+def test_every_module_has_its_floor() -> None:
+    assert {unit_of(module) for module in imports()} == set(FLOOR)
+
+
+@pytest.mark.parametrize("module", sorted(imports()))
+def test_imports_point_down(module: str) -> None:
+    unit = unit_of(module)
+    for other in own_units(imports()[module]) - {unit}:
+        down = FLOOR[other] < FLOOR[unit]
+        assert down or (unit, other) in BESIDE | ABOVE, f"{module} imports {other}, which is not below it"
+
+
+def test_structures_import_only_tensors_and_pictures() -> None:
+    allowed = {"torch", "torchvision", "PIL", "glipv2", *sys.stdlib_module_names}
+    for module, names in imports().items():
+        if unit_of(module) == "structures":
+            assert {name.split(".")[0] for name in names} <= allowed, module
+            assert own_units(names) <= {"structures", "errors"}, module
+
+
+def test_only_the_config_and_the_commands_see_omegaconf() -> None:
+    seeing = {
+        unit_of(module)
+        for module, names in imports().items()
+        if any(name.split(".")[0] in ("omegaconf", "hydra") for name in names)
+    }
+    assert seeing <= {"config", "cli", "train", "report"}  # the last two write and read config.yaml
+
+
+def test_the_core_is_usable_without_lightning_or_hydra() -> None:
+    for module, names in imports().items():
+        if unit_of(module) in ("structures", "tokenizer", "pixels", "models", "matching", "losses"):
+            assert not {name.split(".")[0] for name in names} & {"pytorch_lightning", "hydra", "omegaconf", "wandb"}
+
+
+def run_python(code: str) -> subprocess.CompletedProcess[str]:
+    """Code in a fresh interpreter."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    return subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120, check=False
+    )
+
+
+def test_the_command_prints_its_help_without_importing_anything_heavy() -> None:
+    code = """
+import sys
+from glipv2.cli import main
+main(["--help"])
+main(["--version"])
+heavy = {"torch", "torchvision", "hydra", "omegaconf", "pytorch_lightning", "transformers", "timm", "wandb", "numpy"}
+print(sorted(heavy & set(sys.modules)))
+"""
+    result = run_python(code)
+    assert result.stderr == ""
+    assert result.returncode == 0
+    lines = result.stdout.splitlines()
+    assert "usage: glipv2 COMMAND" in result.stdout
+    assert {"train", "evaluate", "predict", "report"} <= {line.split()[0] for line in lines if line.startswith("  ")}
+    assert lines[-2:] == [glipv2.__version__, "[]"]
+
+
+def test_the_package_itself_is_light_too() -> None:
+    result = run_python("import sys, glipv2; print(sorted({'torch', 'hydra'} & set(sys.modules)), glipv2.load)")
+    assert result.stdout.startswith("[] <function load")
