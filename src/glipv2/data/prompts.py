@@ -83,7 +83,7 @@ class PromptComposer:
     def sampled(self, positives: Sequence[int], rng: random.Random) -> Prompt:
         """A training prompt: the image's own names and some absent ones, in random order.
 
-        A prompt always has a name, present or absent. Where the positives alone exceed the budget a random part of them is kept.
+        A prompt always has a name. Where the present ones alone exceed the budget a random part is kept.
         """
         found = set(positives)
         absent = [label for label in self._taught if label not in found]
