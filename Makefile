@@ -4,6 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 RUN    := runs/demo
+NAMES  := a red circle. an orange square. a blue triangle. a cyan heart. an orange star. a cyan star. a purple cross. a blue ring. a yellow square. a green cross. a red star. a red ring.
 
 .DEFAULT_GOAL := help
 .PHONY: install demo test test-fast lint types format docs lock clean help
@@ -25,7 +26,7 @@ demo: $(STAMP)  ## train, evaluate, predict and report, on this machine, from no
 	rm -rf $(RUN)
 	$(BIN)/glipv2 train experiment=shapes_detection_nano output=$(RUN)
 	$(BIN)/python scripts/demo_scenes.py $(RUN)/scenes
-	$(BIN)/glipv2 predict weights=$(RUN) images=$(RUN)/scenes text="a red circle. a blue square. a green triangle. a yellow star. a purple ring. an orange cross. a pink heart. a cyan circle." output=$(RUN)/predictions
+	$(BIN)/glipv2 predict weights=$(RUN) images=$(RUN)/scenes text="$(NAMES)" threshold=0.4 output=$(RUN)/predictions
 	$(BIN)/glipv2 report $(RUN)
 	@echo; echo "open $(CURDIR)/$(RUN)/report.html"
 
