@@ -91,6 +91,7 @@ def _train(config: DictConfig) -> float:
     from hydra.core.hydra_config import HydraConfig
 
     from glipv2.config import TrainConfig, typed
+    from glipv2.evaluate import score_name
     from glipv2.train import train
 
     folder = Path(HydraConfig.get().runtime.output_dir)
@@ -102,7 +103,7 @@ def _train(config: DictConfig) -> float:
     except (UserError, SystemExit, KeyboardInterrupt):
         _remove_if_empty(folder)
         raise
-    return scores.get(settings.task.monitor, 0.0)
+    return scores[score_name(settings.task.monitor, settings.split)]
 
 
 def _evaluate(config: DictConfig) -> None:

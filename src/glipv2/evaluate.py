@@ -57,27 +57,25 @@ def open_data(task: Task, data: DataConfig, *, train: bool, split: str) -> DataM
 def score_split(
     task: Task, data: DataModule, trainer: pl.Trainer, folder: Path, split: str, pictures: int
 ) -> dict[str, float]:
-    """Validates, writes predictions and a gallery of the split, and returns its scores by name."""
+    """Validates, writes predictions and a gallery of the split, and returns its scores by name.
+
+    Scores of a split other than "val" carry its name: detection/unseen/box_ap.
+    """
     keeper = KeepPredictions(pictures)
     trainer.callbacks.append(keeper)  # type: ignore[attr-defined]
+    task.score_prefix = score_name(task.config.name, split)
     trainer.validate(task, datamodule=data, verbose=False)
     trainer.callbacks.remove(keeper)  # type: ignore[attr-defined]
-    scores = {
-        name: float(value)
-        for name, value in trainer.callback_metrics.items()
-        if name.startswith(f"{task.config.name}/")
-    }
     if trainer.is_global_zero:
         write_json(folder / "predictions" / f"{split}.json", keeper.records)
         _write_gallery(keeper, data, trainer, folder / "gallery" / split, split)
-    return scores
+    return dict(task.scores)
 
 
-def named_for_split(scores: Mapping[str, float], task: str, split: str) -> dict[str, float]:
-    """Scores of a split other than "val" carry its name: detection/unseen/box_ap."""
-    if split == "val":
-        return dict(scores)
-    return {f"{task}/{split}/{name.removeprefix(task + '/')}": value for name, value in scores.items()}
+def score_name(name: str, split: str) -> str:
+    """A score or its prefix on a split: detection/box_ap, detection/unseen/box_ap."""
+    task, *rest = name.split("/")
+    return "/".join([task, *([] if split == "val" else [split]), *rest])
 
 
 def evaluate(config: EvaluateConfig) -> dict[str, float]:
@@ -88,9 +86,7 @@ def evaluate(config: EvaluateConfig) -> dict[str, float]:
     data = open_data(task, config.data, train=False, split=config.split)
     folder = Path(config.output) if config.output else source.parent / "evaluation" / config.split
     trainer = config.trainer.build(None, [], [])
-    scores = named_for_split(
-        score_split(task, data, trainer, folder, config.split, config.gallery), task.config.name, config.split
-    )
+    scores = score_split(task, data, trainer, folder, config.split, config.gallery)
     write_metrics(folder, scores)
     log.info("%s", summary(scores))
     log.info("written to %s", folder)

@@ -17,7 +17,7 @@ from glipv2.checkpoints import WEIGHTS_FILE, read_checkpoint, record_of, save_we
 from glipv2.config import TrainConfig, to_plain
 from glipv2.data.datamodule import DataModule
 from glipv2.errors import UserError
-from glipv2.evaluate import named_for_split, open_data, score_split, summary
+from glipv2.evaluate import open_data, score_split, summary
 from glipv2.models.weights import load_into, read_tensors
 from glipv2.runs import claim_folder, environment, write_json, write_metrics, write_text
 from glipv2.tasks.base import Task
@@ -115,8 +115,7 @@ def _finish(config: TrainConfig, folder: Path, task: Task, data: DataModule, tra
     scores: dict[str, float] = {}
     for split in _splits(config):
         opened = data if split == config.split else open_data(task, config.data, train=False, split=split)
-        found = score_split(task, opened, trainer, folder, split, config.gallery)
-        scores |= named_for_split(found, task.config.name, split)
+        scores |= score_split(task, opened, trainer, folder, split, config.gallery)
     return scores
 
 

@@ -69,6 +69,8 @@ class Task(pl.LightningModule):
     model_config: ModelConfig
     vocabulary: Vocabulary | None = None  # over which predictions are made
     optim: OptimConfig | None = None
+    score_prefix: str = ""  # under which scores are logged; empty = the task's name
+    scores: Mapping[str, float] = {}  # of the latest validation
     record: Mapping[str, Any] = {}  # set by whoever trains: what a checkpoint says of itself, as JSON values
 
     def losses(self, batch: Any) -> LossReport:
@@ -113,8 +115,8 @@ class Task(pl.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Logs every number; the monitored one also in the progress bar."""
-        scores = self.compute_metric().flat(self.config.name)
-        for name, value in scores.items():
+        self.scores = self.compute_metric().flat(self.score_prefix or self.config.name)
+        for name, value in self.scores.items():
             self.log(name, value, prog_bar=name == self.config.monitor)
 
     def configure_optimizers(self) -> Any:
