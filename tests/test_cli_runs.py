@@ -33,7 +33,7 @@ TINY = (
     "model=nano", "model.pixels.short_side=64", "model.image.width=32", "model.fusion.layers=1",
     "model.fusion.attention_width=32", "model.image.options.channels=[8,16,24,32]",
     "data=shapes", "data.image_size=64", "data.batch_size=2", "data.eval_batch_size=4", "data.workers=0",
-    "data.eval_scenes=8", "trainer.accelerator=cpu", "tracking=off",
+    "data.eval_scenes=8", "trainer.accelerator=cpu", "trainer.log_every=1", "tracking=off",
     "task.selection.min_probability=0",  # so that a model of five steps finds something
 )  # fmt: skip
 
@@ -103,8 +103,9 @@ def test_each_split_is_scored_over_its_own_names(home: Path) -> None:
 def test_curves_are_a_csv_of_logged_names(home: Path) -> None:
     with (home / "run/metrics.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert "detection/box_ap" in rows[0]
     assert any(row["detection/box_ap"] for row in rows)
+    assert any(row["detection/unseen/box_ap"] for row in rows)
+    assert [float(row["train/loss"]) > 0 for row in rows if row["train/loss"]] == [True] * 5
 
 
 def test_checkpoints_load_without_running_code_and_say_what_they_are(home: Path) -> None:
@@ -166,10 +167,23 @@ def test_resuming_goes_on_where_the_run_stopped(home: Path, glipv2: Command, tmp
     content = torch.load(tmp_path / "longer/checkpoints/last.ckpt", weights_only=True)
     assert content["global_step"] == 8
     assert torch.load(tmp_path / "run/checkpoints/last.ckpt", weights_only=True)["global_step"] == 5
-    done(glipv2(tmp_path, "train", *TINY, "resume=run", "output=run", "trainer.max_steps=7"))  # in its own folder
-    assert json.loads((tmp_path / "run/metrics.json").read_text())["run/steps"] == 7
     message = refused(glipv2(tmp_path, "train", *TINY, "resume=run", "output=longer", "trainer.max_steps=9"))
     assert "already holds a run" in message
+
+
+def test_a_run_that_goes_on_in_its_own_folder_keeps_its_curves(home: Path, glipv2: Command, tmp_path: Path) -> None:
+    shutil.copytree(home / "run", tmp_path / "run")
+    before = steps_logged(tmp_path / "run")
+    done(glipv2(tmp_path, "train", *TINY, "resume=run", "output=run", "trainer.max_steps=7"))
+    assert json.loads((tmp_path / "run/metrics.json").read_text())["run/steps"] == 7
+    assert steps_logged(tmp_path / "run")[: len(before)] == before
+    assert steps_logged(tmp_path / "run")[-1] > before[-1]
+
+
+def steps_logged(run: Path) -> list[int]:
+    """The steps of the rows of metrics.csv."""
+    with (run / "metrics.csv").open() as file:
+        return [int(row["step"]) for row in csv.DictReader(file)]
 
 
 def test_a_run_can_start_from_anothers_weights(home: Path, glipv2: Command, tmp_path: Path) -> None:
@@ -209,8 +223,7 @@ def test_each_job_of_a_sweep_is_a_run_of_its_own_in_the_tracker(glipv2: Command,
 def test_ctrl_c_keeps_the_state_and_ends_without_a_traceback(tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(
-        [sys.executable, "-m", "glipv2.cli", "train", *TINY, "trainer.max_steps=100000",
-         "trainer.log_every=1", "output=run"],
+        [sys.executable, "-m", "glipv2.cli", "train", *TINY, "trainer.max_steps=100000", "output=run"],
         cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     curves = tmp_path / "run/metrics.csv"
@@ -235,7 +248,7 @@ def test_evaluation_gives_the_runs_own_numbers(home: Path, glipv2: Command, tmp_
     words = ("data=shapes", "data.image_size=64", "data.eval_scenes=8", "data.workers=0", "trainer.accelerator=cpu")
     done(glipv2(tmp_path, "evaluate", "weights=run", "split=unseen", *words))
     found = json.loads((tmp_path / "run/evaluation/unseen/metrics.json").read_text())
-    assert found["detection/unseen/ar_100"] > 0
+    assert found["detection/unseen/box_ar_100"] > 0
     own = json.loads((home / "run/metrics.json").read_text())
     assert {name for name in found if name.startswith("detection/unseen/")} == set(found)
     for name, value in found.items():

@@ -1,0 +1,116 @@
+"""Claims about the detection task: it can learn, and its scores mean what they say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+import torch
+
+from glipv2.data.collate import EvaluationCollator, TrainingCollator
+from glipv2.data.prompts import PromptComposer, PromptConfig
+from glipv2.data.shapes import HELD_OUT, SEEN, ShapesDataset
+from glipv2.data.sources import ShapesData
+from glipv2.data.transforms import ExampleDataset, truth_of
+from glipv2.losses.grounding import GroundingLossConfig
+from glipv2.models import ModelConfig
+from glipv2.optim import OptimConfig
+from glipv2.structures import DetectionBatch, Detections, ImageTruth, Vocabulary
+from glipv2.tasks.base import LossReport
+from glipv2.tasks.detection import DetectionConfig, DetectionTask
+
+IMAGES = 3
+
+
+def perfect(truth: ImageTruth, vocabulary: Vocabulary) -> Detections:
+    """The ground truth as if it had been found."""
+    return Detections(truth.boxes, torch.ones(len(truth.labels)), truth.labels, truth.image_size, vocabulary)
+
+
+@pytest.mark.parametrize(("split", "names"), [("val", SEEN), ("unseen", HELD_OUT)])
+def test_ground_truth_as_predictions_scores_one(task: DetectionTask, split: str, names: tuple[str, ...]) -> None:
+    samples = ShapesDataset(split, 40, image_size=96, with_language=False)
+    task.reset_metric(samples.vocabulary, samples.scored_names)
+    batch = DetectionBatch(None, (), None, tuple(truth_of(samples[i]) for i in range(40)))  # type: ignore[arg-type]
+    task.update_metric([perfect(truth, samples.vocabulary) for truth in batch.truth], batch)
+    scores = task.compute_metric().flat("detection")
+    assert scores["detection/box_ap"] == pytest.approx(1)
+    assert scores["detection/box_ar_100"] == pytest.approx(1)
+    present = {samples.vocabulary.names[label] for truth in batch.truth for label in truth.labels.tolist()}
+    for name in names:
+        assert scores[f"detection/box_ap/{name}"] == pytest.approx(1 if name in present else -1)
+
+
+def test_wrong_names_on_right_boxes_score_nothing(task: DetectionTask) -> None:
+    samples = ShapesDataset("val", 20, image_size=96, with_language=False)
+    truths = tuple(truth_of(samples[index]) for index in range(20))
+    task.reset_metric(samples.vocabulary, samples.scored_names)
+    batch = DetectionBatch(None, (), None, truths)  # type: ignore[arg-type]
+    shifted = [replace(truth, labels=(truth.labels + 1) % len(samples.vocabulary)) for truth in truths]
+    task.update_metric([perfect(truth, samples.vocabulary) for truth in shifted], batch)
+    assert task.compute_metric().flat("detection")["detection/box_ap"] < 0.05
+
+
+def test_a_reset_forgets_and_takes_the_new_names(task: DetectionTask) -> None:
+    val, unseen = (ShapesDataset(split, 4, image_size=96, with_language=False) for split in ("val", "unseen"))
+    task.reset_metric(val.vocabulary, val.scored_names)
+    task.reset_metric(unseen.vocabulary, unseen.scored_names)
+    truths = tuple(truth_of(unseen[index]) for index in range(4))
+    batch = DetectionBatch(None, (), None, truths)  # type: ignore[arg-type]
+    task.update_metric([perfect(truth, unseen.vocabulary) for truth in truths], batch)
+    scores = task.compute_metric().flat("detection")
+    assert {name.split("/")[2] for name in scores if name.count("/") == 2} == set(HELD_OUT)
+    assert scores["detection/box_ap"] == pytest.approx(1)
+
+
+def test_the_total_is_the_sum_of_the_terms_alone() -> None:
+    terms = {"a": torch.tensor(1.5, requires_grad=True), "b": torch.tensor(2.0)}
+    report = LossReport(terms, {"matched_regions": torch.tensor(100.0)})
+    assert report.total.item() == 3.5
+    assert report.total.requires_grad
+
+
+def test_collators_follow_the_split(model_config: ModelConfig) -> None:
+    """Held-out names are never taught and always asked for."""
+    data = ShapesData(image_size=64, train_scenes=8, eval_scenes=4)
+    config = DetectionConfig()
+    train = config.collator(model_config, data, data.dataset("train"), True)
+    evaluation = config.collator(model_config, data, data.dataset("val"), False)
+    assert isinstance(train, TrainingCollator)
+    assert isinstance(evaluation, EvaluationCollator)
+    names = data.dataset("val").vocabulary.names
+    asked = {names[label] for prompt in evaluation.prompts for label in prompt.phrase_labels[0].tolist()}
+    assert asked == set(names)
+    examples = ExampleDataset(data.dataset("train"), model_config.pixels, None)
+    batch = train([examples[index] for index in range(8)])
+    taught = {names[label] for label in batch.prompts[0].phrase_labels.flatten().tolist() if label >= 0}
+    assert taught <= set(SEEN)
+    assert taught
+
+
+@pytest.mark.slow
+def test_one_batch_can_be_learnt_by_heart(preset: Callable[[str], ModelConfig]) -> None:
+    torch.manual_seed(0)
+    samples = ShapesDataset("train", IMAGES, image_size=64, with_language=False)
+    model = preset("nano")
+    model = replace(model, pixels=replace(model.pixels, short_side=64))
+    task = DetectionConfig().build(model, GroundingLossConfig())
+    composer = PromptComposer(samples.vocabulary, model.tokenizer.build(), PromptConfig(max_names=8))
+    examples = [ExampleDataset(samples, model.pixels, None)[index] for index in range(IMAGES)]
+    batch = TrainingCollator(model.pixels, composer)(examples)
+    optimizer, _ = OptimConfig(lr=1e-3, text_lr_factor=1.0, warmup_steps=0, schedule="constant").build(task, 300)
+    first = task.losses(batch)
+    for _ in range(300):
+        report = task.losses(batch)
+        optimizer.zero_grad()
+        report.total.backward()
+        optimizer.step()
+        if report.terms["alignment"] < 0.02 and report.terms["box"] < 0.2:
+            break
+    assert first.terms["alignment"].item() > 0.3
+    assert report.terms["alignment"].item() < 0.05
+    task.reset_metric(samples.vocabulary, samples.scored_names)
+    with torch.no_grad():  # in training mode still: norms of one batch know that batch
+        task.update_metric(task.predictions(replace(batch, targets=None)), batch)
+    assert task.compute_metric().flat("detection")["detection/box_ap_50"] > 0.9
