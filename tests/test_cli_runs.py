@@ -222,16 +222,22 @@ def test_each_job_of_a_sweep_is_a_run_of_its_own_in_the_tracker(glipv2: Command,
 
 def test_ctrl_c_keeps_the_state_and_ends_without_a_traceback(tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OMP_NUM_THREADS": "1"}
+    # SIGINT is ignored below a shell that runs the tests in the background
+    listen = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    code = f"{listen}\nfrom glipv2.cli import main\nmain()"
     process = subprocess.Popen(
-        [sys.executable, "-m", "glipv2.cli", "train", *TINY, "trainer.max_steps=100000", "output=run"],
+        [sys.executable, "-c", code, "train", *TINY, "trainer.max_steps=100000", "output=run"],
         cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     curves = tmp_path / "run/metrics.csv"
     end = time.monotonic() + 180
-    while not curves.is_file() and time.monotonic() < end and process.poll() is None:
-        time.sleep(0.1)
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=120)
+    try:
+        while not curves.is_file() and time.monotonic() < end and process.poll() is None:
+            time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=120)
+    finally:
+        process.kill()
     assert curves.is_file(), err
     assert process.returncode not in (0, None)
     assert "Traceback" not in out + err

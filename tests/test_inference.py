@@ -1,0 +1,108 @@
+"""Claims about the Python face: any picture in, typed predictions in its own pixels out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch.testing import assert_close
+
+from glipv2.errors import UserError
+from glipv2.inference import Predictor, vocabulary_of
+from glipv2.structures import Detections, Vocabulary
+from glipv2.tasks.detection import DetectionTask
+
+NAMES = ["red circle", "blue square"]
+
+
+@pytest.fixture
+def predictor(task: DetectionTask) -> Predictor:
+    """An untrained detector that finds much."""
+    with torch.no_grad():
+        task.regions.prior_bias.fill_(0)
+    task.vocabulary = Vocabulary(("green star", "pink heart"), (7, 9))
+    return Predictor(task, "cpu")
+
+
+@pytest.fixture
+def picture() -> Image.Image:
+    pixels = np.random.default_rng(0).integers(0, 256, (90, 130, 3), dtype=np.uint8)
+    return Image.fromarray(pixels)
+
+
+def same(first: Detections, second: Detections) -> None:
+    assert len(first) == len(second) > 0
+    assert first.names == second.names
+    assert_close(first.boxes, second.boxes, atol=1e-3, rtol=1e-4)
+    assert_close(first.scores, second.scores, atol=1e-5, rtol=1e-4)
+
+
+def test_a_file_a_picture_and_a_tensor_give_the_same(
+    predictor: Predictor, picture: Image.Image, tmp_path: Path
+) -> None:
+    picture.save(tmp_path / "scène.png")
+    found = predictor.detect(picture, NAMES)
+    same(predictor.detect(tmp_path / "scène.png", NAMES), found)
+    same(predictor.detect(str(tmp_path / "scène.png"), NAMES), found)
+    same(predictor.detect(torch.from_numpy(np.array(picture)).permute(2, 0, 1), NAMES), found)
+    assert set(found.names) <= set(NAMES)
+    assert found.image_size == (90, 130)
+    assert (found.boxes >= 0).all()
+    assert (found.boxes <= torch.tensor([130.0, 90, 130, 90]) + 1e-3).all()
+    assert found.scores.tolist() == sorted(found.scores.tolist(), reverse=True)
+
+
+def test_one_picture_gives_one_result_and_a_list_gives_a_list(predictor: Predictor, picture: Image.Image) -> None:
+    other = picture.resize((70, 70))
+    both = predictor.detect([picture, other, picture], NAMES, batch_size=2)
+    assert [found.image_size for found in both] == [(90, 130), (70, 70), (90, 130)]
+    same(both[0], predictor.detect(picture, NAMES))
+    same(both[0], both[2])
+    assert predictor.detect([], NAMES) == []
+
+
+def test_without_names_the_trained_ones_are_asked_for(predictor: Predictor, picture: Image.Image) -> None:
+    found = predictor.detect(picture)
+    assert found.vocabulary.names == ("green star", "pink heart")
+    assert set(found.category_ids) <= {7, 9}
+    predictor.detect(picture, NAMES)
+    same(predictor.detect(picture), found)  # names of a request do not stay
+    assert predictor.vocabulary.names == ("green star", "pink heart")
+
+
+def test_the_threshold_keeps_only_better_ones(predictor: Predictor, picture: Image.Image) -> None:
+    every = predictor.detect(picture, NAMES)
+    bound = float(every.scores.median())
+    assert len(predictor.detect(picture, NAMES, threshold=bound)) == int((every.scores >= bound).sum()) < len(every)
+
+
+@pytest.mark.parametrize(
+    ("tensor", "came"),
+    [
+        (torch.zeros(3, 8, 8), "torch.float32"),
+        (torch.zeros(8, 8, 3, dtype=torch.uint8), r"\[8, 8, 3\]"),
+        (torch.zeros(8, 8, dtype=torch.uint8), r"\[8, 8\]"),
+    ],
+)
+def test_a_tensor_that_is_no_picture_is_refused(predictor: Predictor, tensor: torch.Tensor, came: str) -> None:
+    with pytest.raises(UserError, match=rf"expected a uint8 tensor \[3, H, W\], but got .*{came}"):
+        predictor.detect(tensor, NAMES)
+
+
+def test_names_that_are_none_are_refused(predictor: Predictor, picture: Image.Image) -> None:
+    with pytest.raises(UserError, match="but got the text 'a dog'; write \\[\"a dog\"\\]"):
+        vocabulary_of("a dog")
+    with pytest.raises(UserError, match="expected at least one category name"):
+        predictor.detect(picture, [])
+    with pytest.raises(UserError, match="category name 'cat' occurs twice"):
+        predictor.detect(picture, ["cat", "cat"])
+
+
+def test_more_names_than_a_prompt_holds_are_all_asked_for(predictor: Predictor, picture: Image.Image) -> None:
+    names = [f"red circle {number}" for number in range(120)]
+    found = predictor.detect(picture, names)
+    assert len(found) > 0
+    assert len(predictor._prompts_for(vocabulary_of(names))) > 1

@@ -1,0 +1,74 @@
+"""Claims about the optimiser: the schedule's values by hand, and which parameters learn how fast."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from glipv2.errors import UserError
+from glipv2.optim import OptimConfig
+from glipv2.tasks.detection import DetectionTask
+
+
+def test_warm_up_rises_evenly_and_never_starts_at_zero() -> None:
+    config = OptimConfig(warmup_steps=4, schedule="constant")
+    assert [config.factor(step, 100) for step in range(6)] == [0.25, 0.5, 0.75, 1.0, 1.0, 1.0]
+
+
+def test_the_cosine_ends_at_its_last_factor_and_stays_there() -> None:
+    config = OptimConfig(warmup_steps=10, final_lr_factor=0.1)
+    assert config.factor(10, 110) == 1
+    assert config.factor(60, 110) == pytest.approx(0.55)
+    assert config.factor(110, 110) == pytest.approx(0.1)
+    assert config.factor(500, 110) == pytest.approx(0.1)
+
+
+def test_steps_fall_at_67_and_89_percent() -> None:
+    config = OptimConfig(warmup_steps=0, schedule="steps")
+    found = [config.factor(step, 100) for step in (0, 66, 67, 88, 89, 99)]
+    assert found == pytest.approx([1, 1, 0.1, 0.1, 0.01, 0.01])
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "steps", "constant"])
+def test_a_run_shorter_than_its_warm_up_or_of_no_steps_has_finite_rates(schedule: str) -> None:
+    config = OptimConfig(warmup_steps=100, schedule=schedule)
+    assert [config.factor(step, total) > 0 for step, total in ((0, 0), (5, 5), (99, 50))] == [True] * 3
+    assert OptimConfig(warmup_steps=0, schedule=schedule).factor(0, 0) == 1
+
+
+def test_an_unknown_schedule_comes_with_the_nearest_one() -> None:
+    with pytest.raises(UserError, match=r"optim\.schedule: no schedule 'cosin'; did you mean 'cosine'"):
+        OptimConfig(schedule="cosin").check()
+
+
+def test_every_parameter_is_in_one_group_with_its_own_rate_and_decay(task: DetectionTask) -> None:
+    task.core.text.requires_grad_(True)
+    task.regions.words.weight.requires_grad_(False)
+    config = OptimConfig(lr=1.0, text_lr_factor=0.5, image_lr_factor=0.25, weight_decay=0.125)
+    optimizer, _ = config.build(task, 10)
+    found = {
+        id(parameter): (group["initial_lr"], group["weight_decay"])
+        for group in optimizer.param_groups
+        for parameter in group["params"]
+    }
+    names = {name: found.get(id(parameter)) for name, parameter in task.named_parameters()}
+    assert sum(len(group["params"]) for group in optimizer.param_groups) == len(found) == len(names) - 1
+    assert names["regions.words.weight"] is None  # frozen
+    assert names["regions.box_deltas.weight"] == (1.0, 0.125)
+    assert names["regions.words.bias"] == (1.0, 0.0)  # biases and norms do not decay
+    assert names["core.image.backbone.conv1.0.weight"] == (0.25, 0.125)
+    assert names["core.image.pyramid.lateral.0.weight"] == (1.0, 0.125)  # new, not of the backbone
+    assert names["core.text.model.embeddings.word_embeddings.weight"] == (0.5, 0.125)
+    assert names["core.text.model.embeddings.LayerNorm.weight"] == (0.5, 0.0)
+
+
+def test_the_scheduler_moves_every_group(task: DetectionTask) -> None:
+    optimizer, schedule = OptimConfig(lr=1.0, text_lr_factor=0.5, warmup_steps=2).build(task, 10)
+    rates = []
+    for _ in range(2):
+        rates.append(sorted({group["lr"] for group in optimizer.param_groups}))
+        for parameter in task.parameters():
+            parameter.grad = torch.zeros_like(parameter)
+        optimizer.step()
+        schedule.step()
+    assert rates == [[0.25, 0.5], [0.5, 1.0]]
