@@ -19,7 +19,7 @@ class OptimConfig:
     """AdamW with warm-up.
 
     text_lr_factor and image_lr_factor: learning rate of the text encoder and of the image backbone
-    relative to `lr`. schedule: "cosine" to `final_lr_factor`, "steps" (×0.1 at 67 % and 89 %, as
+    relative to `lr`; 0 freezes that part. schedule: "cosine" to `final_lr_factor`, "steps" (×0.1 at 67 % and 89 %, as
     GLIP's recipe), or "constant". warmup_steps count from 0. Norms and biases get no decay.
     """
 
@@ -36,6 +36,12 @@ class OptimConfig:
         """UserError for a schedule that does not exist."""
         if self.schedule not in SCHEDULES:
             raise UserError(f"optim.schedule: no schedule '{self.schedule}'; {nearest(self.schedule, SCHEDULES)}")
+
+    def freeze(self, module: nn.Module) -> None:
+        """Takes parts with a learning rate of 0 out of training: no gradients, no optimiser state."""
+        for name, parameter in module.named_parameters():
+            if self._lr_factor(name) == 0:
+                parameter.requires_grad_(False)
 
     def build(self, module: nn.Module, total_steps: int) -> tuple[torch.optim.Optimizer, LambdaLR]:
         """Optimiser over the trainable parameters of `module`, and its schedule in steps."""
@@ -60,11 +66,13 @@ class OptimConfig:
         for name, parameter in module.named_parameters():
             if not parameter.requires_grad:
                 continue
-            factor = 1.0
-            if name.startswith("core.text."):
-                factor = self.text_lr_factor
-            elif name.startswith("core.image.backbone."):
-                factor = self.image_lr_factor
+            factor = self._lr_factor(name)
             decay = self.weight_decay if parameter.ndim > 1 else 0.0
             groups.setdefault((factor * self.lr, decay), []).append(parameter)
         return [{"params": group, "lr": lr, "weight_decay": decay} for (lr, decay), group in groups.items()]
+
+    def _lr_factor(self, name: str) -> float:
+        """Learning rate of a task's parameter relative to `lr`."""
+        if name.startswith("core.text."):
+            return self.text_lr_factor
+        return self.image_lr_factor if name.startswith("core.image.backbone.") else 1.0

@@ -72,6 +72,7 @@ def build_task(config: TrainConfig) -> Task:
     """The task of a config, with weights taken over from another run where `weights` names one."""
     task = config.task.build(config.model, config.loss)
     task.optim = config.optim
+    task.optim.freeze(task)
     if config.weights:
         _start_from(task, config)
     if config.trainer.channels_last:

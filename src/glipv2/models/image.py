@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 import timm
 import torch
@@ -25,7 +25,8 @@ class ImageEncoderConfig:
     """Which timm backbone, how it starts, and the pyramid on top.
 
     backbone: a timm model name; options: passed to timm.create_model. pretrained: weights from
-    the model hub; weights: a local file instead. output_norm: a LayerNorm on each feature map;
+    the model hub; weights: a local file instead. frozen_batch_norm: keep the loaded statistics and
+    affine parameters of batch norms, as is usual where batches are small. output_norm: a LayerNorm on each feature map;
     pad_then_shift: windows as in the released Swin (both for GLIP's Swin only).
     levels: pyramid levels from stride 8 on; width: channels of each; drop_block: probability of
     dropping 3×3 blocks of the pyramid while training, as the released recipes do.
@@ -35,6 +36,7 @@ class ImageEncoderConfig:
     options: dict[str, Any] = field(default_factory=dict)
     pretrained: bool = False
     weights: str | None = None
+    frozen_batch_norm: bool = False
     output_norm: bool = False
     pad_then_shift: bool = False
     levels: int = 5
@@ -64,6 +66,17 @@ class ImageEncoder(nn.Module):
         elif not config.pretrained:
             log.info("image backbone %s: starts from random weights", config.backbone)
         self.pyramid = FeaturePyramid(channels, config.width, config.levels, config.drop_block)
+        norms = [module for module in self.backbone.modules() if isinstance(module, nn.BatchNorm2d)]
+        self.frozen_norms = tuple(norms) if config.frozen_batch_norm else ()  # a tuple: registered already
+        for norm in self.frozen_norms:
+            norm.requires_grad_(False)
+
+    def train(self, mode: bool = True) -> Self:
+        """Frozen batch norms stay in evaluation mode."""
+        super().train(mode)
+        for norm in self.frozen_norms:
+            norm.eval()
+        return self
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
         """Maps have size / stride cells, rounded up; sides are multiples of 32, else some backbones cut or refuse."""
