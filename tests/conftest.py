@@ -19,7 +19,7 @@ import torch
 
 from glipv2.cli import main
 from glipv2.config import TrainConfig, config_folder, register_schemas, typed
-from glipv2.losses.grounding import GroundingLossConfig
+from glipv2.losses.glipv2 import LossConfig
 from glipv2.models import ModelConfig
 from glipv2.models.fusion import FusionConfig
 from glipv2.models.heads.regions import RegionHeadConfig
@@ -78,7 +78,7 @@ def model_config() -> ModelConfig:
 def task(model_config: ModelConfig) -> DetectionTask:
     """A seeded tiny detector in evaluation mode."""
     torch.manual_seed(0)
-    return DetectionConfig().build(model_config, GroundingLossConfig()).eval()
+    return DetectionConfig().build(model_config, LossConfig.grounding_only()).eval()
 
 
 def composed(overrides: Sequence[str]) -> TrainConfig:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from glipv2.losses.grounding import GroundingLossConfig
+from glipv2.losses.glipv2 import LossConfig
 from glipv2.models import ModelConfig
 from glipv2.structures import ImageBatch, RegionOutputs, TextBatch
 from glipv2.tasks.detection import DetectionConfig, DetectionTask
@@ -102,7 +102,7 @@ def renamed(tensors: dict[str, Tensor], fused: bool) -> dict[str, Tensor]:
 def test_every_released_tensor_has_its_place_and_its_size(shared: Path, preset: Preset, which: str) -> None:
     keys = json.loads((shared / "parity" / f"glip_{which}_keys.json").read_text())
     with torch.device("meta"):
-        task = DetectionConfig().build(released_model(preset, which), GroundingLossConfig())
+        task = DetectionConfig().build(released_model(preset, which), LossConfig.grounding_only())
         released = renamed({name: torch.empty(shape) for name, shape in keys.items()}, which != "a")
     ours = {name: value.numel() for name, value in task.state_dict().items()}
     assert {name: value.numel() for name, value in released.items()} == ours
@@ -124,7 +124,7 @@ def maker() -> ModuleType:
 
 def filled(model: ModelConfig, maker: ModuleType, keys: Path, fused: bool) -> DetectionTask:
     """A detector in float64 on the case's weights."""
-    task = DetectionConfig().build(model, GroundingLossConfig()).double()
+    task = DetectionConfig().build(model, LossConfig.grounding_only()).double()
     weights = renamed({name: torch.from_numpy(np.asarray(v)) for name, v in maker.state_dict(keys).items()}, fused)
     shapes = {name: value.shape for name, value in task.state_dict().items()}
     task.load_state_dict({name: value.reshape(shapes[name]) for name, value in weights.items()}, strict=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from torch import Tensor
 from glipv2 import __version__
 from glipv2.config import SCHEMAS, from_plain, to_plain
 from glipv2.errors import UserError, nearest
-from glipv2.losses.grounding import GroundingLossConfig
+from glipv2.losses.glipv2 import LossConfig
 from glipv2.models import ModelConfig
 from glipv2.models.weights import load_into, read_file
 from glipv2.structures import Vocabulary
@@ -36,21 +36,25 @@ class Checkpoint:
     model: ModelConfig
     task: TaskConfig
     vocabulary: Vocabulary
+    answers: tuple[str, ...] = ()
 
     def build(self) -> Task:
         """The task with these weights, ready to predict; UserError when a tensor is missing or misshapen."""
         # the file brings every weight: nothing is fetched or read from where training once found it
         image = replace(self.model.image, pretrained=False, weights=None)
         text = replace(self.model.text, pretrained=False, weights=None)
-        task = self.task.build(replace(self.model, image=image, text=text), GroundingLossConfig())
+        task = self.task.build(replace(self.model, image=image, text=text), LossConfig.grounding_only(), self.answers)
         report = load_into(task, self.tensors, self.source, f"{self.model.name} {self.task.name} model")
         if report.missing or report.wrong_shape:
             raise UserError(f"{self.source}: these weights don't fit the model: {report}")
-        task.vocabulary = self.vocabulary
+        for part in task.subtasks().values():
+            part.vocabulary = self.vocabulary
         return task.eval()
 
 
-def record_of(model: ModelConfig, task: TaskConfig, vocabulary: Vocabulary) -> dict[str, Any]:
+def record_of(
+    model: ModelConfig, task: TaskConfig, vocabulary: Vocabulary, answers: Sequence[str] = ()
+) -> dict[str, Any]:
     """What stands beside the tensors, as plain JSON values."""
     return {
         "format": FORMAT,
@@ -59,6 +63,7 @@ def record_of(model: ModelConfig, task: TaskConfig, vocabulary: Vocabulary) -> d
         "model": to_plain(model),
         "task_config": to_plain(task),
         "vocabulary": vocabulary.to_json(),
+        "answers": list(answers),
     }
 
 
@@ -95,6 +100,7 @@ def read_checkpoint(source: str | Path) -> Checkpoint:
             model=from_plain(ModelConfig, record["model"], str(path)),
             task=from_plain(task_schema, record["task_config"], str(path)),
             vocabulary=Vocabulary.from_json(record["vocabulary"]),
+            answers=tuple(record.get("answers", ())),
         )
     except (json.JSONDecodeError, KeyError, TypeError) as error:
         raise UserError(f"{path}: what it says of its model can't be read ({error!r})") from error

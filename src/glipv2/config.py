@@ -20,18 +20,19 @@ from omegaconf.errors import OmegaConfBaseException
 from glipv2.data.dataset import DataConfig
 from glipv2.data.sources import CocoData, ShapesData
 from glipv2.errors import UserError, nearest
-from glipv2.losses.grounding import GroundingLossConfig
+from glipv2.losses.glipv2 import LossConfig
 from glipv2.models import ModelConfig
 from glipv2.optim import OptimConfig
 from glipv2.tasks.base import TaskConfig
 from glipv2.tasks.detection import DetectionConfig
+from glipv2.tasks.joint import JointConfig
 from glipv2.tracking import TrackingConfig
 from glipv2.trainer import TrainerConfig
 
 SCHEMAS: dict[str, dict[str, type]] = {
-    "task": {"detection": DetectionConfig},
+    "task": {"detection": DetectionConfig, "joint": JointConfig},
     "data": {"shapes": ShapesData, "coco": CocoData},
-    "loss": {"grounding": GroundingLossConfig},
+    "loss": {"glipv2": LossConfig},
 }
 PLUGIN_GROUPS = tuple(SCHEMAS)
 
@@ -86,11 +87,16 @@ class EvaluateConfig:
 
 @dataclass
 class PredictConfig:
-    """`glipv2 predict`: names in pictures, as JSON, pictures and a table."""
+    """`glipv2 predict`: what a task says of pictures, as JSON, pictures and a table.
+
+    text: what is asked: names for detection and segmentation, a caption to ground, a question. task:
+    default the one (or the first) that the weights were trained for.
+    """
 
     weights: str = MISSING
     images: str = MISSING
-    text: str = MISSING
+    text: str = ""
+    task: str | None = None
     output: str = "predictions"
     threshold: float = 0.3
     batch_size: int = 8

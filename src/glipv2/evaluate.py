@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,45 +14,45 @@ from pytorch_lightning.callbacks import Callback
 
 from glipv2.checkpoints import read_checkpoint, weights_file
 from glipv2.config import EvaluateConfig, check_pair
-from glipv2.data.datamodule import DataModule
-from glipv2.data.dataset import DataConfig
+from glipv2.data.datamodule import DataModule, Feed
+from glipv2.data.dataset import DataConfig, SampleDataset
+from glipv2.models import ModelConfig
 from glipv2.report.gallery import side_by_side
 from glipv2.runs import write_json, write_metrics
-from glipv2.structures import Detections
-from glipv2.tasks.base import Task
+from glipv2.structures import ImageTruth, Prediction
+from glipv2.tasks.base import Task, TaskConfig
 from glipv2.tracking import log_pictures
 
 log = logging.getLogger(__name__)
 
 
 class KeepPredictions(Callback):
-    """Keeps every prediction of a validation, as COCO records, and the first few for the gallery."""
+    """Keeps every prediction of a validation, as records, and the first few for the gallery, by task."""
 
     def __init__(self, pictures: int) -> None:
         self.pictures = pictures
-        self.records: list[dict[str, Any]] = []
-        self.first: list[tuple[Any, Detections]] = []
+        self.records: dict[str, list[dict[str, Any]]] = {}
+        self.first: dict[str, list[tuple[ImageTruth, Prediction]]] = {}
 
     def on_validation_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, *_: Any
-    ) -> None:
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:  # fmt: skip
+        name = list(pl_module.subtasks())[dataloader_idx]  # type: ignore[operator]
+        records, first = self.records.setdefault(name, []), self.first.setdefault(name, [])
         for found, truth in zip(outputs["predictions"], batch.truth, strict=True):
-            self.records += found.to_coco(truth.image_id)
-            if len(self.first) < self.pictures:
-                self.first.append((truth.to("cpu"), found.to("cpu")))
+            records += found.to_records(truth.image_id)
+            if len(first) < self.pictures:
+                first.append((truth.to("cpu"), found.to("cpu")))
 
 
-def open_data(task: Task, data: DataConfig, *, train: bool, split: str) -> DataModule:
-    """The loaders of a task over a data preset."""
-    check_pair(task.config, data)
-    model = task.model_config
-    return DataModule(
-        data,
-        model.pixels,
-        lambda samples, training: task.config.collator(model, data, samples, training),
-        train=train,
-        eval_split=split,
-    )
+def open_data(task: TaskConfig, model: ModelConfig, data: DataConfig, *, train: bool, split: str) -> DataModule:
+    """The loaders of a task, and of all tasks of a joint one, over a data preset."""
+    feeds = {}
+    for name, stream in task.streams().items():
+        check_pair(stream.task, data)
+        feeds[name] = Feed(stream.task.needs, partial(stream.task.collator, model, data), stream.weight)
+    return DataModule(data, model.pixels, feeds, train=train, eval_split=split)
 
 
 def score_split(
@@ -59,16 +60,19 @@ def score_split(
 ) -> dict[str, float]:
     """Validates, writes predictions and a gallery of the split, and returns its scores by name.
 
-    Scores of a split other than "val" carry its name: detection/unseen/box_ap.
+    Scores of a split other than "val" carry its name: detection/unseen/box_ap. Files of a joint task
+    carry the names of its tasks: predictions/val_vqa.json.
     """
     keeper = KeepPredictions(pictures)
     trainer.callbacks.append(keeper)  # type: ignore[attr-defined]
-    task.score_prefix = score_name(task.config.name, split)
+    task.score_prefix = score_name("{task}", split)
     trainer.validate(task, datamodule=data, verbose=False)
     trainer.callbacks.remove(keeper)  # type: ignore[attr-defined]
     if trainer.is_global_zero:
-        write_json(folder / "predictions" / f"{split}.json", keeper.records)
-        _write_gallery(keeper, data, trainer, folder / "gallery" / split, split)
+        for name in keeper.records:
+            shown = split if len(keeper.records) == 1 else f"{split}_{name}"
+            write_json(folder / "predictions" / f"{shown}.json", keeper.records[name])
+            _write_gallery(keeper.first[name], data.eval_samples[name], trainer, folder / "gallery" / shown)
     return dict(task.scores)
 
 
@@ -83,7 +87,7 @@ def evaluate(config: EvaluateConfig) -> dict[str, float]:
     source = weights_file(config.weights)
     task = read_checkpoint(source).build()
     config.data.check_split(config.split)
-    data = open_data(task, config.data, train=False, split=config.split)
+    data = open_data(task.config, task.model_config, config.data, train=False, split=config.split)
     folder = Path(config.output) if config.output else source.parent / "evaluation" / config.split
     trainer = config.trainer.build(None, [], [])
     scores = score_split(task, data, trainer, folder, config.split, config.gallery)
@@ -101,12 +105,14 @@ def summary(scores: Mapping[str, float]) -> str:
     return json.dumps(headline, indent=2)
 
 
-def _write_gallery(keeper: KeepPredictions, data: DataModule, trainer: pl.Trainer, folder: Path, split: str) -> None:
+def _write_gallery(
+    kept: Sequence[tuple[ImageTruth, Prediction]], samples: SampleDataset, trainer: pl.Trainer, folder: Path
+) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     shown = []
-    for index, (truth, found) in enumerate(keeper.first):
-        picture = side_by_side(data.eval_samples[index].image, truth, found)
+    for index, (truth, found) in enumerate(kept):
+        picture = side_by_side(samples[index].image, truth, found)
         picture.save(folder / f"{index:02d}_{Path(truth.name).stem}.png")
         shown.append(picture)
     if shown:
-        log_pictures(trainer.loggers, f"gallery/{split}", shown, trainer.global_step)
+        log_pictures(trainer.loggers, f"gallery/{folder.name}", shown, trainer.global_step)

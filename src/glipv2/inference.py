@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import overload
+from typing import Any, overload
 
 import torch
 from PIL.Image import Image
 from torch import Tensor
 
 from glipv2.checkpoints import read_checkpoint
-from glipv2.data.collate import repeated
+from glipv2.config import SCHEMAS
 from glipv2.data.images import read_image, to_tensor
-from glipv2.data.prompts import PromptComposer, PromptConfig, collate_prompts
 from glipv2.data.transforms import resize
-from glipv2.errors import UserError
-from glipv2.structures import DetectionBatch, Detections, ImageTruth, Instances, PromptBatch, Vocabulary
+from glipv2.errors import UserError, nearest
+from glipv2.losses.glipv2 import LossConfig
+from glipv2.models import Parts
+from glipv2.structures import Detections, ImageTruth, Instances, Vocabulary
 from glipv2.tasks.base import Task
 
 Picture = str | Path | Image | Tensor
@@ -28,9 +29,8 @@ class Predictor:
     def __init__(self, task: Task, device: str = "auto") -> None:
         self.device = torch.device(pick_device(device))
         self.task = task.to(self.device).eval()
-        self._trained = task.vocabulary
-        self._prompts: dict[tuple[str, ...], tuple[PromptBatch, ...]] = {}
-        self._tokenizer = task.model_config.tokenizer.build()
+        self._tasks = dict(task.subtasks())
+        self._trained = next(iter(task.subtasks().values())).vocabulary
         self._pixels = task.model_config.pixels
 
     @classmethod
@@ -68,38 +68,46 @@ class Predictor:
         images: paths, Pillow images or uint8 RGB tensors [3, H, W]. names: default the training
         vocabulary. UserError for a picture that can't be read and for no names.
         """
-        single = isinstance(images, (str, Path, Image, Tensor))
-        pictures: list[Picture] = [images] if isinstance(images, (str, Path, Image, Tensor)) else list(images)
         vocabulary = vocabulary_of(names) if names is not None else self.vocabulary
-        found: list[Detections] = []
-        for start in range(0, len(pictures), batch_size):
-            tensors = [_pixels_of(picture) for picture in pictures[start : start + batch_size]]
-            found += [result.above(threshold) for result in self._batch(tensors, vocabulary)]
-        return found[0] if single else found
+        found = [result.above(threshold) for result in self.run("detection", images, vocabulary, batch_size)]
+        return found[0] if is_single(images) else found
+
+    def task_for(self, name: str) -> Task:
+        """The task of that name, on these weights: any whose parts they hold; UserError naming what is lacking."""
+        if name not in self._tasks:
+            schema = SCHEMAS["task"].get(name)
+            if schema is None:
+                raise UserError(f"no task '{name}'; {nearest(name, SCHEMAS['task'])}")
+            parts = Parts(self.task.model_config, self.task.answers, dict(self.task.named_children()))
+            try:
+                self._tasks[name] = schema().assemble(parts, LossConfig.grounding_only()).eval()
+            except UserError as error:
+                trained = ", ".join(self.task.subtasks())
+                raise UserError(f"weights trained for {trained} can't do {name}: {error}") from error
+        return self._tasks[name]
 
     @torch.inference_mode()
-    def _batch(self, pictures: Sequence[Tensor], vocabulary: Vocabulary) -> list[Detections]:
-        resized = [self._resized(picture) for picture in pictures]
-        batch = DetectionBatch(
-            images=self._pixels.batch(resized),
-            prompts=tuple(repeated(prompt, len(pictures)) for prompt in self._prompts_for(vocabulary)),
-            targets=None,
-            truth=tuple(_unknown(index, picture) for index, picture in enumerate(pictures)),
-        )
-        self.task.vocabulary = vocabulary
-        return [found.to("cpu") for found in self.task.predictions(batch.to(self.device))]
+    def run(self, task: str, images: Picture | Sequence[Picture], request: Any, batch_size: int = 8) -> Sequence[Any]:
+        """Predictions of a task, one a picture, for a request as the task's `request` makes them."""
+        chosen = self.task_for(task)
+        pictures: list[Picture] = [images] if is_single(images) else list(images)  # type: ignore[list-item, arg-type]
+        found: list[Any] = []
+        for start in range(0, len(pictures), batch_size):
+            tensors = [_pixels_of(picture) for picture in pictures[start : start + batch_size]]
+            resized = self._pixels.batch([self._resized(tensor) for tensor in tensors])
+            truth = tuple(_unknown(index, tensor) for index, tensor in enumerate(tensors, start=start))
+            batch = chosen.batch_for(resized, truth, request)
+            found += [result.to("cpu") for result in chosen.predictions(batch.to(self.device))]
+        return found
 
     def _resized(self, picture: Tensor) -> Tensor:
         size = (int(picture.shape[-2]), int(picture.shape[-1]))
         return resize(picture, Instances.empty(), self._pixels.target_size(size))[0]
 
-    def _prompts_for(self, vocabulary: Vocabulary) -> tuple[PromptBatch, ...]:
-        if vocabulary.names not in self._prompts:
-            composer = PromptComposer(vocabulary, self._tokenizer, PromptConfig())
-            self._prompts[vocabulary.names] = tuple(
-                collate_prompts([prompt], self._tokenizer)[0] for prompt in composer.all_names()
-            )
-        return self._prompts[vocabulary.names]
+
+def is_single(images: Picture | Sequence[Picture]) -> bool:
+    """Whether one picture is meant, and not a sequence of them."""
+    return isinstance(images, (str, Path, Image, Tensor))
 
 
 def vocabulary_of(names: Sequence[str]) -> Vocabulary:

@@ -14,29 +14,29 @@ from rich.table import Table
 
 from glipv2.config import PredictConfig
 from glipv2.data.images import image_paths, read_image
-from glipv2.data.prompts import names_in_text
 from glipv2.inference import Predictor
 from glipv2.runs import write_json
-from glipv2.structures import Detections
+from glipv2.structures import Prediction, Vocabulary
 
 ROWS = 40  # of the table printed; the files hold everything
 
 
-def predict(config: PredictConfig) -> list[Detections]:
+def predict(config: PredictConfig) -> list[Prediction]:
     """Writes `output`/predictions.json and one picture an image; nothing at all when an image is broken."""
-    names = names_in_text(config.text)
     paths = image_paths(config.images)
     predictor = Predictor.load(config.weights, config.device)
+    name = config.task or next(iter(predictor.task.subtasks()))
+    request = predictor.task_for(name).request(config.text)
     output = Path(config.output)
-    partial = output.with_name(output.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
+    unfinished = output.with_name(output.name + ".partial")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir(parents=True)
     try:
-        found = _write_all(predictor, paths, names, partial, config)
+        found = _write_all(predictor, name, request, paths, unfinished, config)
     except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
+        shutil.rmtree(unfinished, ignore_errors=True)
         raise
-    _move_into(partial, output)
+    _move_into(unfinished, output)
     console = Console()
     console.print(_table(paths, found))
     console.print(f"written to {output}: predictions.json{' and pictures' if config.draw else ''}", highlight=False)
@@ -44,17 +44,17 @@ def predict(config: PredictConfig) -> list[Detections]:
 
 
 def _write_all(
-    predictor: Predictor, paths: Sequence[Path], names: Sequence[str], folder: Path, config: PredictConfig
-) -> list[Detections]:
-    found: list[Detections] = []
+    predictor: Predictor, task: str, request: Any, paths: Sequence[Path], folder: Path, config: PredictConfig
+) -> list[Prediction]:
+    found: list[Prediction] = []
     records: list[dict[str, Any]] = []
     starts = range(0, len(paths), config.batch_size)
     for start in track(starts, description="predicting", disable=len(starts) < 2, transient=True):
         chunk = paths[start : start + config.batch_size]
         pictures = [read_image(path) for path in chunk]
-        results = predictor.detect(pictures, names, threshold=config.threshold, batch_size=config.batch_size)
+        results = [result.above(config.threshold) for result in predictor.run(task, pictures, request)]
         for index, (path, picture, result) in enumerate(zip(chunk, pictures, results, strict=True), start=start + 1):
-            records += [{**record, "file_name": path.name} for record in result.to_coco(index)]
+            records += [{**record, "file_name": path.name} for record in result.to_records(index)]
             if config.draw:
                 result.draw(picture).save(folder / f"{path.stem}_{index}.png")
         found += results
@@ -62,8 +62,11 @@ def _write_all(
         {"id": index, "file_name": path.name, "height": result.image_size[0], "width": result.image_size[1]}
         for index, (path, result) in enumerate(zip(paths, found, strict=True), start=1)
     ]
-    categories = [{"id": index, "name": name} for index, name in enumerate(names, start=1)]
-    write_json(folder / "predictions.json", {"images": images, "categories": categories, "annotations": records})
+    content: dict[str, Any] = {"task": task, "images": images, "annotations": records}
+    if isinstance(request, Vocabulary):
+        ids_and_names = zip(request.category_ids, request.names, strict=True)
+        content["categories"] = [{"id": number, "name": name} for number, name in ids_and_names]
+    write_json(folder / "predictions.json", content)
     return found
 
 
@@ -75,16 +78,11 @@ def _move_into(partial: Path, output: Path) -> None:
     partial.rmdir()
 
 
-def _table(paths: Sequence[Path], found: Sequence[Detections]) -> Table:
-    total = sum(len(result) for result in found)
-    table = Table(title=f"{total} objects in {len(paths)} images")
-    for heading in ("image", "name", "score", "box (x1, y1, x2, y2)"):
+def _table(paths: Sequence[Path], found: Sequence[Prediction]) -> Table:
+    rows = [(path.name, *line) for path, result in zip(paths, found, strict=True) for line in result.lines()]
+    table = Table(title=f"{len(rows)} findings in {len(paths)} images")
+    for heading in ("image", "what", "score", "where (x1, y1, x2, y2)"):
         table.add_column(heading)
-    rows = [
-        (path.name, name, f"{score:.3f}", ", ".join(f"{value:.0f}" for value in box))
-        for path, result in zip(paths, found, strict=True)
-        for name, score, box in zip(result.names, result.scores.tolist(), result.boxes.tolist(), strict=True)
-    ]
     for row in rows[:ROWS]:
         table.add_row(*row)
     if len(rows) > ROWS:

@@ -45,7 +45,9 @@ class Tokenizer:
         self.max_tokens = max_tokens
         self.pad_id = _first_id(backend, "[PAD]", "<pad>")
         self.unknown_id = _first_id(backend, "[UNK]", "<unk>")
+        self.mask_id = _first_id(backend, "[MASK]", "<mask>")
         self.special_tokens = len(backend.encode("").ids)
+        self.end_id = backend.encode("").ids[-1] if self.special_tokens else self.pad_id
         self._counts: dict[str, int] = {}
 
     @property

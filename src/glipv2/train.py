@@ -34,9 +34,9 @@ def train(config: TrainConfig, folder: Path) -> dict[str, float]:
         claim_folder(folder)  # only the run that goes on may be written over
     started = time.perf_counter()
     pl.seed_everything(config.seed, workers=True, verbose=False)
-    task = build_task(config)
-    data = open_data(task, config.data, train=True, split=config.split)
-    task.record = record_of(config.model, config.task, data.vocabulary)
+    data = open_data(config.task, config.model, config.data, train=True, split=config.split)
+    task = build_task(config, data.answers)
+    task.record = record_of(config.model, config.task, data.vocabulary, data.answers)
     loggers = _begin(config, folder, task)
     try:
         return _run(config, folder, task, data, loggers, resume, started)
@@ -68,9 +68,9 @@ def _run(
     return scores
 
 
-def build_task(config: TrainConfig) -> Task:
+def build_task(config: TrainConfig, answers: Sequence[str] = ()) -> Task:
     """The task of a config, with weights taken over from another run where `weights` names one."""
-    task = config.task.build(config.model, config.loss)
+    task = config.task.build(config.model, config.loss, answers)
     task.optim = config.optim
     task.optim.freeze(task)
     if config.weights:
@@ -115,7 +115,11 @@ def _finish(config: TrainConfig, folder: Path, task: Task, data: DataModule, tra
         save_weights(folder / WEIGHTS_FILE, task.state_dict(), task.record)
     scores: dict[str, float] = {}
     for split in _splits(config):
-        opened = data if split == config.split else open_data(task, config.data, train=False, split=split)
+        opened = (
+            data
+            if split == config.split
+            else open_data(config.task, config.model, config.data, train=False, split=split)
+        )
         scores |= score_split(task, opened, trainer, folder, split, config.gallery)
     return scores
 

@@ -247,7 +247,7 @@ def rank_main(rank: int, folder: Path) -> None:
     value = torch.tensor(float(rank), requires_grad=True)
     mean = mean_over_ranks(value)
     answer = {
-        "terms": {name: term.item() for name, term in vars(terms).items()},
+        "terms": {name: getattr(terms, name).item() for name in ("alignment", "box", "centerness", "matched")},
         "mean": [mean.item(), value.item(), mean.requires_grad],
     }
     (folder / f"rank{rank}.json").write_text(json.dumps(answer))

@@ -12,7 +12,7 @@ from torch.testing import assert_close
 
 from glipv2.data.collate import repeated
 from glipv2.data.prompts import PromptComposer, PromptConfig, collate_prompts
-from glipv2.losses.grounding import GroundingLossConfig
+from glipv2.losses.glipv2 import LossConfig
 from glipv2.models import ModelConfig
 from glipv2.models.fusion import FusionConfig, flatten_levels, unflatten_levels
 from glipv2.structures import (
@@ -36,7 +36,7 @@ def built(model: ModelConfig) -> DetectionTask:
     torch.manual_seed(0)
     config = DetectionConfig()
     config.selection.min_probability = 0.0
-    task = config.build(model, GroundingLossConfig()).eval()
+    task = config.build(model, LossConfig.grounding_only()).eval()
     with torch.no_grad():
         task.regions.prior_bias.fill_(0)
         task.regions.box_deltas.weight.normal_(std=0.2)

@@ -10,7 +10,7 @@ import torch
 
 from glipv2.callbacks import parameter_count
 from glipv2.config import config_folder
-from glipv2.losses.grounding import GroundingLossConfig
+from glipv2.losses.glipv2 import LossConfig
 from glipv2.models import ModelConfig
 from glipv2.tasks.detection import DetectionConfig, DetectionTask
 
@@ -21,7 +21,7 @@ UNUSED = 20_560  # the released files carry an 80-class layer that nothing reads
 def on_meta(model: ModelConfig) -> DetectionTask:
     """Shapes alone: no memory, no random numbers."""
     with torch.device("meta"):
-        return DetectionConfig().build(model, GroundingLossConfig())
+        return DetectionConfig().build(model, LossConfig.grounding_only())
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from glipv2.data.prompts import PromptComposer, PromptConfig
 from glipv2.data.shapes import HELD_OUT, SEEN, ShapesDataset
 from glipv2.data.sources import ShapesData
 from glipv2.data.transforms import ExampleDataset, truth_of
-from glipv2.losses.grounding import GroundingLossConfig
+from glipv2.losses.glipv2 import LossConfig
 from glipv2.models import ModelConfig
 from glipv2.optim import OptimConfig
 from glipv2.structures import DetectionBatch, Detections, ImageTruth, Vocabulary
@@ -31,7 +31,7 @@ def perfect(truth: ImageTruth, vocabulary: Vocabulary) -> Detections:
 @pytest.mark.parametrize(("split", "names"), [("val", SEEN), ("unseen", HELD_OUT)])
 def test_ground_truth_as_predictions_scores_one(task: DetectionTask, split: str, names: tuple[str, ...]) -> None:
     samples = ShapesDataset(split, 40, image_size=96, with_language=False)
-    task.reset_metric(samples.vocabulary, samples.scored_names)
+    task.reset_metric(samples)
     batch = DetectionBatch(None, (), None, tuple(truth_of(samples[i]) for i in range(40)))  # type: ignore[arg-type]
     task.update_metric([perfect(truth, samples.vocabulary) for truth in batch.truth], batch)
     scores = task.compute_metric().flat("detection")
@@ -45,7 +45,7 @@ def test_ground_truth_as_predictions_scores_one(task: DetectionTask, split: str,
 def test_wrong_names_on_right_boxes_score_nothing(task: DetectionTask) -> None:
     samples = ShapesDataset("val", 20, image_size=96, with_language=False)
     truths = tuple(truth_of(samples[index]) for index in range(20))
-    task.reset_metric(samples.vocabulary, samples.scored_names)
+    task.reset_metric(samples)
     batch = DetectionBatch(None, (), None, truths)  # type: ignore[arg-type]
     shifted = [replace(truth, labels=(truth.labels + 1) % len(samples.vocabulary)) for truth in truths]
     task.update_metric([perfect(truth, samples.vocabulary) for truth in shifted], batch)
@@ -54,8 +54,8 @@ def test_wrong_names_on_right_boxes_score_nothing(task: DetectionTask) -> None:
 
 def test_a_reset_forgets_and_takes_the_new_names(task: DetectionTask) -> None:
     val, unseen = (ShapesDataset(split, 4, image_size=96, with_language=False) for split in ("val", "unseen"))
-    task.reset_metric(val.vocabulary, val.scored_names)
-    task.reset_metric(unseen.vocabulary, unseen.scored_names)
+    task.reset_metric(val)
+    task.reset_metric(unseen)
     truths = tuple(truth_of(unseen[index]) for index in range(4))
     batch = DetectionBatch(None, (), None, truths)  # type: ignore[arg-type]
     task.update_metric([perfect(truth, unseen.vocabulary) for truth in truths], batch)
@@ -95,7 +95,7 @@ def test_one_batch_can_be_learnt_by_heart(preset: Callable[[str], ModelConfig]) 
     samples = ShapesDataset("train", IMAGES, image_size=64, with_language=False)
     model = preset("nano")
     model = replace(model, pixels=replace(model.pixels, short_side=64))
-    task = DetectionConfig().build(model, GroundingLossConfig())
+    task = DetectionConfig().build(model, LossConfig.grounding_only())
     composer = PromptComposer(samples.vocabulary, model.tokenizer.build(), PromptConfig(max_names=8))
     examples = [ExampleDataset(samples, model.pixels, None)[index] for index in range(IMAGES)]
     batch = TrainingCollator(model.pixels, composer)(examples)
@@ -110,7 +110,7 @@ def test_one_batch_can_be_learnt_by_heart(preset: Callable[[str], ModelConfig]) 
             break
     assert first.terms["alignment"].item() > 0.3
     assert report.terms["alignment"].item() < 0.05
-    task.reset_metric(samples.vocabulary, samples.scored_names)
+    task.reset_metric(samples)
     with torch.no_grad():  # in training mode still: norms of one batch know that batch
         task.update_metric(task.predictions(replace(batch, targets=None)), batch)
     assert task.compute_metric().flat("detection")["detection/box_ap_50"] > 0.9

@@ -73,6 +73,11 @@ class CocoDataset(Dataset[Sample]):
         """The names to evaluate: all of them."""
         return self.vocabulary.names
 
+    @property
+    def answers(self) -> tuple[str, ...]:
+        """An instances file asks no questions."""
+        return ()
+
     def __len__(self) -> int:
         return len(self._images.names)
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from glipv2.data.prompts import PromptComposer, collate_prompts, phrase_rows
+from glipv2.data.prompts import PromptComposer, collate_prompts, phrase_rows, spoken_name
 from glipv2.data.transforms import Example
 from glipv2.pixels import PixelConfig
 from glipv2.structures import (
@@ -19,6 +20,8 @@ from glipv2.structures import (
     RegionTargets,
     TextBatch,
     TokenizedText,
+    WordTargets,
+    class_identity,
 )
 from glipv2.structures.batches import pad_rows
 
@@ -29,6 +32,8 @@ class TrainingCollator:
     def __init__(self, pixels: PixelConfig, composer: PromptComposer) -> None:
         self.pixels = pixels
         self.composer = composer
+        names = map(spoken_name, composer.vocabulary.names)
+        self._identities = torch.tensor([*map(class_identity, names), 0])  # the last for -1, no label
 
     def __call__(self, examples: Sequence[Example]) -> DetectionBatch:
         prompts = [self._prompt(example.instances) for example in examples]
@@ -38,14 +43,22 @@ class TrainingCollator:
             _box_targets(example.instances, prompt, text, length)
             for example, prompt, text in zip(examples, prompts, encoded, strict=True)
         ]
-        boxes, box_mask = pad_rows([boxes for boxes, _ in rows])
-        positive_map, _ = pad_rows([positive for _, positive in rows])
+        boxes, box_mask = pad_rows([row.boxes for row in rows])
+        positive_map, _ = pad_rows([row.positive for row in rows])
+        labels, _ = pad_rows([row.labels for row in rows], -1)
         return DetectionBatch(
             images=self.pixels.batch([example.image for example in examples]),
             prompts=(batch,),
             targets=RegionTargets(boxes, box_mask, positive_map),
             truth=tuple(example.truth for example in examples),
+            words=self._word_targets(labels, batch, positive_map),
         )
+
+    def _word_targets(self, labels: Tensor, prompts: PromptBatch, positive_map: Tensor) -> WordTargets:
+        """Class identities of boxes and tokens; words that may be hidden are those of names in the image."""
+        of_phrases = self._identities[prompts.phrase_labels]
+        token_classes = (prompts.phrase_map * of_phrases[:, :, None]).amax(dim=1)
+        return WordTargets(self._identities[labels], token_classes, positive_map.any(dim=1))
 
     def _prompt(self, instances: Instances) -> Prompt:
         seed = int(torch.randint(2**62, ()))  # from torch's generator, which Lightning seeds in each worker
@@ -74,10 +87,20 @@ def repeated(prompt: PromptBatch, count: int) -> PromptBatch:
     return PromptBatch(text, prompt.phrase_map.expand(count, -1, -1), prompt.phrase_labels.expand(count, -1))
 
 
-def _box_targets(instances: Instances, prompt: Prompt, text: TokenizedText, length: int) -> tuple[Tensor, Tensor]:
-    """Boxes [N, 4] and positive_map [N, length] of the instances that the prompt names; crowds teach no box."""
+@dataclass(frozen=True)
+class BoxRows:
+    """Boxes [N, 4], their labels [N], and positive bool [N, L]: the tokens that name each."""
+
+    boxes: Tensor
+    labels: Tensor
+    positive: Tensor
+
+
+def _box_targets(instances: Instances, prompt: Prompt, text: TokenizedText, length: int) -> BoxRows:
+    """The instances that the prompt names; crowds teach no box."""
     rows = {phrase.label: row for phrase, row in zip(prompt.phrases, phrase_rows(prompt, text, length), strict=True)}
     crowd = instances.is_crowd.tolist()
     named = [i for i, label in enumerate(instances.labels.tolist()) if label in rows and not crowd[i]]
     positive = [rows[int(instances.labels[i])] for i in named]
-    return instances.boxes[named], torch.stack(positive) if positive else torch.zeros(0, length, dtype=torch.bool)
+    empty = torch.zeros(0, length, dtype=torch.bool)
+    return BoxRows(instances.boxes[named], instances.labels[named], torch.stack(positive) if positive else empty)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import pytorch_lightning as pl
 from torch.utils.data import DataLoader
 
 from glipv2.data.dataset import DataConfig, SampleDataset
+from glipv2.data.mixing import MixedLoader
 from glipv2.data.transforms import Example, ExampleDataset
 from glipv2.errors import UserError
 from glipv2.pixels import PixelConfig
@@ -18,43 +20,74 @@ Collator = Callable[[Sequence[Example]], Any]
 MakeCollator = Callable[[SampleDataset, bool], Collator]  # (samples, training)
 
 
-class DataModule(pl.LightningDataModule):
-    """Wraps a data preset in loaders; the task says how examples become its batches.
+@dataclass(frozen=True)
+class Feed:
+    """What one task is fed with: the parts a sample must hold, the batches made of them, and how often."""
 
-    eval_split: what validation scores. Opens its data sets at once, so that faults show before step 0.
+    needs: frozenset[str]
+    make_collator: MakeCollator
+    weight: float = 1.0
+
+
+class DataModule(pl.LightningDataModule):
+    """Wraps a data preset in loaders, one a task; the tasks say how examples become their batches.
+
+    feeds: by task name. eval_split: what validation scores. Opens its data sets at once, so that
+    faults show before step 0.
     """
 
     def __init__(
-        self, config: DataConfig, pixels: PixelConfig, make_collator: MakeCollator, *, train: bool, eval_split: str
-    ) -> None:
+        self, config: DataConfig, pixels: PixelConfig, feeds: Mapping[str, Feed], *, train: bool, eval_split: str,
+        seed: int = 0,
+    ) -> None:  # fmt: skip
         super().__init__()
         self.config = config
         self.pixels = pixels
-        self.make_collator = make_collator
-        self.train_samples = config.dataset("train") if train else None
-        self.eval_samples = config.dataset(eval_split)
+        self.feeds = feeds
+        self.seed = seed
+        self.train_samples = self._opened("train") if train else {}
+        self.eval_samples = self._opened(eval_split)
 
     @property
     def vocabulary(self) -> Vocabulary:
         """The vocabulary that is trained on, or evaluated when nothing is trained."""
-        return (self.train_samples or self.eval_samples).vocabulary
+        return next(iter((self.train_samples or self.eval_samples).values())).vocabulary
 
-    def train_dataloader(self) -> DataLoader[Example]:
-        """Shuffled and augmented."""
-        assert self.train_samples is not None, "this data module was opened for evaluation only"
-        examples = ExampleDataset(self.train_samples, self.pixels, self.config.augment)
+    @property
+    def answers(self) -> tuple[str, ...]:
+        """The answers that the training questions have, () where no task asks any."""
+        asked = [name for name, feed in self.feeds.items() if "questions" in feed.needs]
+        return (self.train_samples or self.eval_samples)[asked[0]].answers if asked else ()
+
+    def train_dataloader(self) -> DataLoader[Example] | MixedLoader:
+        """Shuffled and augmented; batches of one task each, drawn by weight when there are several."""
+        assert self.train_samples, "this data module was opened for evaluation only"
+        loaders = {name: self._training_loader(name) for name in self.feeds}
+        if len(loaders) == 1:
+            return next(iter(loaders.values()))
+        return MixedLoader(loaders, {name: feed.weight for name, feed in self.feeds.items()}, self.seed)
+
+    def val_dataloader(self) -> list[DataLoader[Example]]:
+        """One loader a task, in order, resized only."""
+        return [
+            self._loader(name, ExampleDataset(samples, self.pixels, None), training=False)
+            for name, samples in self.eval_samples.items()
+        ]
+
+    def _opened(self, split: str) -> dict[str, SampleDataset]:
+        """The samples of a split for each task; tasks that need the same share one data set."""
+        by_needs = {needs: self.config.dataset(split, needs) for needs in {feed.needs for feed in self.feeds.values()}}
+        return {name: by_needs[feed.needs] for name, feed in self.feeds.items()}
+
+    def _training_loader(self, name: str) -> DataLoader[Example]:
+        examples = ExampleDataset(self.train_samples[name], self.pixels, self.config.augment)
         if len(examples) < self.config.batch_size:
             raise UserError(
                 f"data.batch_size is {self.config.batch_size}, but training has only {len(examples)} images"
             )
-        return self._loader(examples, training=True)
+        return self._loader(name, examples, training=True)
 
-    def val_dataloader(self) -> DataLoader[Example]:
-        """In order, resized only."""
-        return self._loader(ExampleDataset(self.eval_samples, self.pixels, None), training=False)
-
-    def _loader(self, examples: ExampleDataset, *, training: bool) -> DataLoader[Example]:
-        samples: SampleDataset = examples.samples
+    def _loader(self, name: str, examples: ExampleDataset, *, training: bool) -> DataLoader[Example]:
         return DataLoader(
             examples,
             batch_size=self.config.batch_size if training else self.config.eval_batch_size,
@@ -62,5 +95,5 @@ class DataModule(pl.LightningDataModule):
             drop_last=training,
             num_workers=self.config.workers,
             persistent_workers=self.config.workers > 0 and training,
-            collate_fn=self.make_collator(samples, training),
+            collate_fn=self.feeds[name].make_collator(examples.samples, training),
         )

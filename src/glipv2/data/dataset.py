@@ -12,13 +12,19 @@ from glipv2.structures import Sample, Vocabulary
 
 
 class SampleDataset(Protocol):
-    """Typed samples in original pixels over one vocabulary; AP is averaged over `scored_names`."""
+    """Typed samples in original pixels over one vocabulary.
+
+    AP is averaged over `scored_names`; `answers` are those that its questions can be taught with.
+    """
 
     @property
     def vocabulary(self) -> Vocabulary: ...
 
     @property
     def scored_names(self) -> tuple[str, ...]: ...
+
+    @property
+    def answers(self) -> tuple[str, ...]: ...
 
     def __len__(self) -> int: ...
 
@@ -41,9 +47,9 @@ class DataConfig:
     prompts: PromptConfig = field(default_factory=PromptConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
 
-    def dataset(self, split: str) -> SampleDataset:
-        """The samples of a split; UserError when the data can't be read."""
-        raise NotImplementedError(f"{type(self).__name__} must define dataset(split)")
+    def dataset(self, split: str, needs: frozenset[str] = frozenset()) -> SampleDataset:
+        """The samples of a split that hold all of `needs`; UserError when the data can't be read."""
+        raise NotImplementedError(f"{type(self).__name__} must define dataset(split, needs)")
 
     def check_split(self, split: str) -> None:
         """UserError with the choices when there is no such split."""

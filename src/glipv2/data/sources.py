@@ -24,11 +24,12 @@ class ShapesData(DataConfig):
     train_scenes: int = 100_000
     eval_scenes: int = 500
 
-    def dataset(self, split: str) -> SampleDataset:
-        """Scenes of a split: every training index is another scene."""
+    def dataset(self, split: str, needs: frozenset[str] = frozenset()) -> SampleDataset:
+        """Scenes of a split: every training index is another scene. Language is made where it is needed."""
         self.check_split(split)
         length = self.train_scenes if split == "train" else self.eval_scenes
-        return ShapesDataset(split, length, self.seed, self.image_size, self.max_objects, with_language=False)
+        spoken = bool(needs & {"phrases", "captions", "questions"})
+        return ShapesDataset(split, length, self.seed, self.image_size, self.max_objects, with_language=spoken)
 
 
 @dataclass
@@ -54,7 +55,7 @@ class CocoData(DataConfig):
     test: CocoSplit = field(default_factory=CocoSplit)
     on_error: str = "raise"
 
-    def dataset(self, split: str) -> SampleDataset:
+    def dataset(self, split: str, needs: frozenset[str] = frozenset()) -> SampleDataset:
         """The images of a split; UserError naming the missing key or the first fault."""
         self.check_split(split)
         files: CocoSplit = getattr(self, split)
@@ -62,4 +63,4 @@ class CocoData(DataConfig):
             if not getattr(files, key):
                 raise UserError(f"data.{split}.{key} is not set; give the path, as in data.{split}.{key}=PATH")
         assert files.annotations and files.images
-        return CocoDataset(files.annotations, files.images, on_error=self.on_error)
+        return CocoDataset(files.annotations, files.images, with_masks="masks" in needs, on_error=self.on_error)

@@ -75,7 +75,16 @@ def truth_of(sample: Sample) -> ImageTruth:
     """The annotations as the data set gave them, for metrics and pictures."""
     found = sample.instances
     return ImageTruth(
-        sample.image_id, sample.name, sample.image_size, found.boxes, found.labels, found.is_crowd, found.areas
+        image_id=sample.image_id,
+        name=sample.name,
+        image_size=sample.image_size,
+        boxes=found.boxes,
+        labels=found.labels,
+        is_crowd=found.is_crowd,
+        areas=found.areas,
+        masks=found.masks,
+        captions=sample.captions,
+        questions=sample.questions,
     )
 
 

@@ -28,12 +28,17 @@ class GroundingLossConfig:
 
 @dataclass(frozen=True)
 class GroundingTerms:
-    """The weighted terms (scalars) and how many regions were matched on this rank."""
+    """The weighted terms (scalars), and the box each region was matched with, int64 [B, R], -1 for none."""
 
     alignment: Tensor
     box: Tensor
     centerness: Tensor
-    matched: Tensor
+    assignment: Tensor
+
+    @property
+    def matched(self) -> Tensor:
+        """How many regions were matched on this rank."""
+        return (self.assignment >= 0).sum().float()
 
 
 def grounding_loss(
@@ -70,7 +75,7 @@ def grounding_loss(
         alignment=config.alignment_weight * alignment / normalizer,
         box=config.box_weight * box,
         centerness=config.centerness_weight * centerness / normalizer,
-        matched=normalizer.new_tensor(float(len(rows))),
+        assignment=assignment,
     )
 
 

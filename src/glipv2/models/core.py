@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from torch import Tensor, nn
 
 from glipv2.models.fusion import FusionConfig
+from glipv2.models.heads.contrast import ContrastHeadConfig
 from glipv2.models.heads.regions import RegionHeadConfig
 from glipv2.models.image import ImageEncoderConfig
 from glipv2.models.text import TextEncoderConfig
@@ -19,8 +20,8 @@ from glipv2.tokenizer import TokenizerConfig
 class ModelConfig:
     """One model: what a preset of the `model` group fills in.
 
-    pixels and tokenizer say how images and texts become its inputs; regions is the head that
-    tasks with boxes put on the core.
+    pixels and tokenizer say how images and texts become its inputs; regions and the following are the
+    heads that tasks put on the core.
     """
 
     name: str = "custom"
@@ -30,6 +31,7 @@ class ModelConfig:
     text: TextEncoderConfig = field(default_factory=TextEncoderConfig)
     fusion: FusionConfig = field(default_factory=FusionConfig)
     regions: RegionHeadConfig = field(default_factory=RegionHeadConfig)
+    contrast: ContrastHeadConfig = field(default_factory=ContrastHeadConfig)
 
     def build_core(self) -> Core:
         """The core with random or loaded weights, as the parts' configs say."""

@@ -51,6 +51,12 @@ class TextEncoder(nn.Module):
         self.width = int(model.config.hidden_size)
         self.model = model
 
+    @property
+    def embeddings(self) -> Tensor:
+        """One row a word piece, [V, T]."""
+        weight: Tensor = self.model.get_input_embeddings().weight
+        return weight
+
     def forward(self, text: TextBatch) -> Tensor:
         """[B, L] ids to [B, L, T]; padding changes no real token."""
         output = self.model(input_ids=text.token_ids, attention_mask=text.token_mask.long())

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import singledispatch
 from typing import TYPE_CHECKING
 
 from PIL import Image, ImageDraw, ImageFont
 
 from glipv2.errors import UserError
+from glipv2.structures import Detections, ImageTruth, Prediction
 from glipv2.structures.boxes import scale_boxes
 from glipv2.structures.drawing import draw_boxes
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-    from glipv2.structures import Detections, ImageTruth
 
 HEADING_HEIGHT = 26
 HEADING_SIZE = 15
@@ -24,25 +24,37 @@ GAP = 8  # pixels around the pictures of a contact sheet
 
 
 def side_by_side(
-    image: Tensor, truth: ImageTruth, found: Detections, threshold: float = 0.3, min_side: int = 320
+    image: Tensor, truth: ImageTruth, found: Prediction, threshold: float = 0.3, min_side: int = 320
 ) -> Image.Image:
     """Truth on the left, predictions scored `threshold` or better on the right, each under a heading.
 
-    image: uint8 [3, H, W], RGB. Boxes are of an image of their own `image_size`; truth labels index
-    `found.vocabulary`. The picture is enlarged until its shorter side has `min_side` pixels (and shrunk,
-    or enlarged less, where its longer side would pass 1280) before boxes and names are drawn, so that
-    lines and text stay crisp. The result is exactly two panels wide.
+    image: uint8 [3, H, W], RGB. Boxes are of an image of their own `image_size`. The picture is
+    enlarged until its shorter side has `min_side` pixels (and shrunk, or enlarged less, where its
+    longer side would pass 1280) before boxes and names are drawn, so that lines and text stay crisp.
+    The result is exactly two panels wide.
     """
     panel = _resized(Image.fromarray(image.permute(1, 2, 0).cpu().numpy()), min_side)
-    size = (panel.height, panel.width)
-    names = found.vocabulary.names
+    left, right = panels(found.to("cpu"), truth, panel, threshold)
+    return _joined(left, "truth", right, "prediction")
+
+
+@singledispatch
+def panels(
+    found: Prediction, truth: ImageTruth, panel: Image.Image, threshold: float
+) -> tuple[Image.Image, Image.Image]:
+    """Truth and prediction drawn on copies of the enlarged picture; one way for each kind of prediction."""
+    raise TypeError(f"no gallery picture for {type(found).__name__}; register one with glipv2.report.gallery.panels")
+
+
+@panels.register
+def _(found: Detections, truth: ImageTruth, panel: Image.Image, threshold: float) -> tuple[Image.Image, Image.Image]:
+    names = found.vocabulary.names  # truth labels index it too
     labels = [int(label) for label in truth.labels.tolist()]
     crowds = [bool(crowd) for crowd in truth.is_crowd.tolist()]
     captions = [names[label] + (" (crowd)" if crowd else "") for label, crowd in zip(labels, crowds, strict=True)]
-    truth_boxes = scale_boxes(truth.boxes.float().cpu(), truth.image_size, size)
+    truth_boxes = scale_boxes(truth.boxes.float().cpu(), truth.image_size, (panel.height, panel.width))
     left = draw_boxes(panel, truth_boxes.tolist(), captions, labels)
-    right = _drawn_predictions(panel, found.to("cpu").above(threshold))
-    return _joined(left, "truth", right, "prediction")
+    return left, _drawn_predictions(panel, found.above(threshold))
 
 
 def contact_sheet(pictures: Sequence[Image.Image], columns: int) -> Image.Image:

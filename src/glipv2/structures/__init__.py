@@ -8,13 +8,14 @@ from glipv2.structures.batches import (
     RegionTargets,
     TensorStruct,
     TextBatch,
+    WordTargets,
 )
 from glipv2.structures.boxes import BoxConvention
 from glipv2.structures.features import Features, FusedFeatures, RegionOutputs
-from glipv2.structures.predictions import Detections
+from glipv2.structures.predictions import Detections, Prediction
 from glipv2.structures.prompts import Phrase, Prompt, TokenizedText, positive_tokens
 from glipv2.structures.samples import Caption, GroundedPhrase, Instances, Question, Sample
-from glipv2.structures.vocabulary import Vocabulary
+from glipv2.structures.vocabulary import Vocabulary, class_identity
 
 __all__ = [
     "BoxConvention",
@@ -28,6 +29,7 @@ __all__ = [
     "ImageTruth",
     "Instances",
     "Phrase",
+    "Prediction",
     "Prompt",
     "PromptBatch",
     "Question",
@@ -38,5 +40,7 @@ __all__ = [
     "TextBatch",
     "TokenizedText",
     "Vocabulary",
+    "WordTargets",
+    "class_identity",
     "positive_tokens",
 ]

@@ -10,6 +10,8 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
+from glipv2.structures.samples import Caption, Question
+
 
 class TensorStruct:
     """Base of frozen dataclasses that travel to a device as one value."""
@@ -101,10 +103,25 @@ class RegionTargets(TensorStruct):
 
 
 @dataclass(frozen=True)
+class WordTargets(TensorStruct):
+    """What is known of the words of a prompt, for the contrast between images and for masked words.
+
+    box_classes int64 [B, N] and token_classes int64 [B, L]: identities of class names across images
+    and data sets (`class_identity`), 0 for phrases and words of captions. maskable bool [B, L]: words
+    that may be hidden.
+    """
+
+    box_classes: Tensor
+    token_classes: Tensor
+    maskable: Tensor
+
+
+@dataclass(frozen=True)
 class ImageTruth(TensorStruct):
     """The annotations of one image in its original pixels, for metrics and pictures.
 
-    boxes float [N, 4]; labels int64 [N]; is_crowd bool [N]; areas float [N].
+    boxes float [N, 4]; labels int64 [N]; is_crowd bool [N]; areas float [N]; masks bool [N, H, W] where
+    they are known; phrases of captions and questions point at the instances by index.
     """
 
     image_id: int
@@ -114,13 +131,16 @@ class ImageTruth(TensorStruct):
     labels: Tensor
     is_crowd: Tensor
     areas: Tensor
+    masks: Tensor | None = None
+    captions: tuple[Caption, ...] = ()
+    questions: tuple[Question, ...] = ()
 
 
 @dataclass(frozen=True)
 class DetectionBatch(TensorStruct):
     """Images, their prompts and their boxes.
 
-    Training gives one prompt an image and `targets`; evaluation gives as many prompts as the
+    Training gives one prompt an image, `targets` and `words`; evaluation gives as many prompts as the
     vocabulary needs, all of them for every image, and no targets.
     """
 
@@ -128,6 +148,7 @@ class DetectionBatch(TensorStruct):
     prompts: tuple[PromptBatch, ...]
     targets: RegionTargets | None
     truth: tuple[ImageTruth, ...]
+    words: WordTargets | None = None
 
     def __len__(self) -> int:
         return len(self.images)

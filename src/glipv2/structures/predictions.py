@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from torch import Tensor
 
@@ -14,6 +14,27 @@ from glipv2.structures.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+
+class Prediction(Protocol):
+    """What every task says of one image of `image_size` (height, width), in its pixels.
+
+    above: without boxes scored below a threshold; to_records: for predictions.json; lines: (what,
+    score, where) for a table; draw: on a copy of the image.
+    """
+
+    @property
+    def image_size(self) -> tuple[int, int]: ...
+
+    def above(self, threshold: float) -> Self: ...
+
+    def lines(self) -> list[tuple[str, str, str]]: ...
+
+    def to(self, *args: Any, **kwargs: Any) -> Self: ...
+
+    def to_records(self, image_id: int | str) -> list[dict[str, Any]]: ...
+
+    def draw(self, image: Image) -> Image: ...
 
 
 @dataclass(frozen=True)
@@ -55,6 +76,15 @@ class Detections(TensorStruct):
             {"image_id": image_id, "category_id": category_id, "category_name": name, "bbox": box, "score": score}
             for box, score, category_id, name in rows
         ]
+
+    def lines(self) -> list[tuple[str, str, str]]:
+        """Name, score and box of each object, as text."""
+        rows = zip(self.names, self.scores.tolist(), self.boxes.tolist(), strict=True)
+        return [(name, f"{score:.3f}", ", ".join(f"{value:.0f}" for value in box)) for name, score, box in rows]
+
+    def to_records(self, image_id: int | str) -> list[dict[str, Any]]:
+        """What predictions.json holds of this image."""
+        return self.to_coco(image_id)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain lists, for JSON."""

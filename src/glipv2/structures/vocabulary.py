@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -75,3 +76,9 @@ def _refuse_twice(what: str, values: Sequence[object]) -> None:
         if value in seen:
             raise UserError(f"{what} '{value}' occurs twice; ids and names must be unique")
         seen.add(value)
+
+
+def class_identity(name: str) -> int:
+    """A positive number that is the same for the same name (letter case aside) in every data set and process."""
+    digest = hashlib.blake2b(name.casefold().strip().encode(), digest_size=8).digest()
+    return (int.from_bytes(digest, "big") >> 1) or 1  # 63 bits: fits an int64; 0 stands for no class

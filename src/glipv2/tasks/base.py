@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
 import pytorch_lightning as pl
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from glipv2.data.datamodule import Collator
 from glipv2.errors import UserError
-from glipv2.structures import DetectionBatch, Vocabulary
+from glipv2.models import Parts
+from glipv2.structures import ImageBatch, ImageTruth, Vocabulary
 
 if TYPE_CHECKING:
     from glipv2.data.dataset import DataConfig, SampleDataset
+    from glipv2.losses.glipv2 import LossConfig
     from glipv2.models import ModelConfig
     from glipv2.optim import OptimConfig
 
 RECORD_KEY = "glipv2"
+
+Shared = TypeVar("Shared")
 
 
 @dataclass(frozen=True)
@@ -46,20 +51,38 @@ class Scores(Protocol):
 class TaskConfig:
     """Base of every task preset.
 
-    needs: what a data preset must provide; monitor: the number by which the best checkpoint is chosen.
+    needs: what a sample must hold; monitor: the number by which the best checkpoint is chosen;
+    best: the largest value that number can take.
     """
 
     name: ClassVar[str] = ""
     needs: ClassVar[frozenset[str]] = frozenset()
     monitor: ClassVar[str] = ""
+    best: ClassVar[float] = 1.0
 
-    def build(self, model: ModelConfig, loss: Any) -> Task:
-        """The task with fresh heads on a fresh core."""
-        raise NotImplementedError(f"{type(self).__name__} must define build(model, loss)")
+    def build(self, model: ModelConfig, loss: LossConfig, answers: Sequence[str] = ()) -> Task:
+        """The task with fresh heads on a fresh core; answers: what the answer head chooses from."""
+        return self.assemble(Parts(model, answers), loss)
+
+    def assemble(self, parts: Parts, loss: LossConfig) -> Task:
+        """The task on the parts of a model; tasks on the same parts train one set of weights."""
+        raise NotImplementedError(f"{type(self).__name__} must define assemble(parts, loss)")
 
     def collator(self, model: ModelConfig, data: DataConfig, samples: SampleDataset, training: bool) -> Collator:
         """How examples become this task's batches."""
         raise NotImplementedError(f"{type(self).__name__} must define collator(model, data, samples, training)")
+
+    def streams(self) -> Mapping[str, Stream]:
+        """The tasks that this one trains and measures, by name: itself, or several for a joint task."""
+        return {self.name: Stream(self)}
+
+
+@dataclass(frozen=True)
+class Stream:
+    """Batches of one task; weight: how often, relative to the other streams, training draws from it."""
+
+    task: TaskConfig
+    weight: float = 1.0
 
 
 class Task(pl.LightningModule):
@@ -68,10 +91,32 @@ class Task(pl.LightningModule):
     config: TaskConfig
     model_config: ModelConfig
     vocabulary: Vocabulary | None = None  # over which predictions are made
+    answers: tuple[str, ...] = ()  # that the answer head chooses from
     optim: OptimConfig | None = None
     score_prefix: str = ""  # under which scores are logged; empty = the task's name
     scores: Mapping[str, float] = {}  # of the latest validation
     record: Mapping[str, Any] = {}  # set by whoever trains: what a checkpoint says of itself, as JSON values
+
+    def __init__(self, config: TaskConfig, parts: Parts) -> None:
+        super().__init__()
+        self.config = config
+        self.model_config = parts.model
+        self.answers = parts.answer_names
+
+    def uses(self, parts: Shared) -> Shared:
+        """Registers the modules among a dataclass's fields under the fields' names, and returns it.
+
+        Names are the same in every task, so weights move between tasks by name.
+        """
+        for entry in dataclasses.fields(parts):  # type: ignore[arg-type]
+            value = getattr(parts, entry.name)
+            if isinstance(value, nn.Module):
+                self.add_module(entry.name, value)
+        return parts
+
+    def subtasks(self) -> Mapping[str, Task]:
+        """The tasks that validation measures, by name: itself, or several for a joint task."""
+        return {self.config.name: self}
 
     def losses(self, batch: Any) -> LossReport:
         """The loss terms of a training batch."""
@@ -81,8 +126,16 @@ class Task(pl.LightningModule):
         """What a user sees, one a sample, in original pixels."""
         raise NotImplementedError
 
-    def reset_metric(self, vocabulary: Vocabulary, scored_names: Sequence[str]) -> None:
-        """A fresh metric for the names of a data set."""
+    def request(self, text: str) -> Any:
+        """What a user's text asks of this task; UserError when it asks for nothing."""
+        raise NotImplementedError
+
+    def batch_for(self, images: ImageBatch, truth: tuple[ImageTruth, ...], request: Any) -> Any:
+        """A batch for `predictions`: pictures of which nothing is known but their sizes, and a request."""
+        raise NotImplementedError
+
+    def reset_metric(self, samples: SampleDataset) -> None:
+        """A fresh metric for a data set."""
         raise NotImplementedError
 
     def update_metric(self, predictions: Sequence[Any], batch: Any) -> None:
@@ -93,7 +146,7 @@ class Task(pl.LightningModule):
         """The scores over everything counted since the reset, over all ranks."""
         raise NotImplementedError
 
-    def training_step(self, batch: DetectionBatch, batch_index: int) -> Tensor:
+    def training_step(self, batch: Any, batch_index: int) -> Tensor:
         """One step; every term is logged by name."""
         report = self.losses(batch)
         for name, value in {**report.terms, **report.report}.items():
@@ -103,21 +156,30 @@ class Task(pl.LightningModule):
         return total
 
     def on_validation_epoch_start(self) -> None:
-        """Points the metric at the evaluated data set."""
-        samples = self.trainer.datamodule.eval_samples  # type: ignore[attr-defined]
-        self.reset_metric(samples.vocabulary, samples.scored_names)
+        """Points every metric at the evaluated data set."""
+        eval_samples = self.trainer.datamodule.eval_samples  # type: ignore[attr-defined]
+        for name, task in self.subtasks().items():
+            task.reset_metric(eval_samples[name])
 
-    def validation_step(self, batch: DetectionBatch, batch_index: int) -> dict[str, Any]:
+    def validation_step(self, batch: Any, batch_index: int, dataloader_idx: int = 0) -> dict[str, Any]:
         """Predicts, counts, and hands the predictions on to callbacks."""
-        found = self.predictions(batch)
-        self.update_metric(found, batch)
+        task = list(self.subtasks().values())[dataloader_idx]
+        found = task.predictions(batch)
+        task.update_metric(found, batch)
         return {"predictions": found}
 
     def on_validation_epoch_end(self) -> None:
         """Logs every number; the monitored one also in the progress bar."""
-        self.scores = self.compute_metric().flat(self.score_prefix or self.config.name)
+        scores: dict[str, float] = {}
+        for name, task in self.subtasks().items():
+            scores |= task.compute_metric().flat(self.score_prefix.format(task=name) or name)
+        self.scores = {**scores, **self.summary(scores)}
         for name, value in self.scores.items():
             self.log(name, value, prog_bar=name == self.config.monitor)
+
+    def summary(self, scores: Mapping[str, float]) -> Mapping[str, float]:
+        """Further numbers made of the scores; none for a single task."""
+        return {}
 
     def configure_optimizers(self) -> Any:
         """As the `optim` preset says, over all steps of the run."""

@@ -6,19 +6,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
-from glipv2.data.collate import EvaluationCollator, TrainingCollator
-from glipv2.data.prompts import PromptComposer
-from glipv2.losses.grounding import GroundingLossConfig, grounding_loss
+from glipv2.data.collate import EvaluationCollator, TrainingCollator, repeated
+from glipv2.data.prompts import PromptComposer, PromptConfig, collate_prompts, names_in_text
+from glipv2.losses.glipv2 import LossConfig
 from glipv2.metrics.coco import CocoBoxAP
-from glipv2.models.heads.selection import ScoredBoxes, SelectionConfig, candidate_boxes, joined, select
-from glipv2.structures import DetectionBatch, Detections, ImageBatch, PromptBatch, RegionOutputs, Vocabulary
+from glipv2.models.heads.selection import ScoredBoxes, SelectionConfig, joined, select
+from glipv2.structures import DetectionBatch, Detections, ImageBatch, ImageTruth, PromptBatch, RegionOutputs, Vocabulary
 from glipv2.structures.boxes import scale_boxes
 from glipv2.tasks.base import LossReport, Scores, Task, TaskConfig
+from glipv2.tasks.grounding import Grounding
 
 if TYPE_CHECKING:
     from glipv2.data.datamodule import Collator
     from glipv2.data.dataset import DataConfig, SampleDataset
-    from glipv2.models import ModelConfig
+    from glipv2.models import Core, ModelConfig, Parts
+    from glipv2.models.heads.regions import RegionHead
 
 
 @dataclass
@@ -31,9 +33,9 @@ class DetectionConfig(TaskConfig):
 
     selection: SelectionConfig = field(default_factory=SelectionConfig)
 
-    def build(self, model: ModelConfig, loss: GroundingLossConfig) -> DetectionTask:
-        """A detector with fresh heads."""
-        return DetectionTask(self, model, loss)
+    def assemble(self, parts: Parts, loss: LossConfig) -> DetectionTask:
+        """A detector from a model's parts."""
+        return DetectionTask(self, parts, loss)
 
     def collator(self, model: ModelConfig, data: DataConfig, samples: SampleDataset, training: bool) -> Collator:
         """Sampled prompts with boxes for training, all names for evaluation."""
@@ -45,31 +47,26 @@ class DetectionTask(Task):
     """Core and region head, trained with the grounding loss, measured by COCO AP."""
 
     config: DetectionConfig
+    core: Core
+    regions: RegionHead
 
-    def __init__(self, config: DetectionConfig, model: ModelConfig, loss: GroundingLossConfig) -> None:
-        super().__init__()
-        self.config = config
-        self.loss_config = loss
-        self.model_config = model
-        self.boxes = model.regions.boxes
-        self.core = model.build_core()
-        self.regions = model.regions.build(self.core.image_width, self.core.text_width, model.image.levels)
+    def __init__(self, config: DetectionConfig, parts: Parts, loss: LossConfig) -> None:
+        super().__init__(config, parts)
+        self.grounding = self.uses(Grounding.of(parts, loss))
         self.metric: CocoBoxAP | None = None
+        self._tokenizer = parts.tokenizer
+        self._prompts: dict[Vocabulary, tuple[PromptBatch, ...]] = {}
 
     def forward(self, images: ImageBatch, prompts: PromptBatch) -> RegionOutputs:
         """Raw region outputs for one prompt an image."""
         return self.regions(self.core(images, prompts.text).after)  # type: ignore[no-any-return]
 
     def losses(self, batch: DetectionBatch) -> LossReport:
-        """Alignment, box and centerness terms."""
+        """Alignment, box and centerness terms, and those of contrast and masked words where they have weight."""
         assert batch.targets is not None, "a training batch carries targets"
-        prompt = batch.prompts[0]
-        outputs = self(batch.images, prompt)
-        terms = grounding_loss(outputs, batch.targets, prompt.text.token_mask, self.boxes, self.loss_config)
-        return LossReport(
-            terms={"alignment": terms.alignment, "box": terms.box, "centerness": terms.centerness},
-            report={"matched_regions": terms.matched},
-        )
+        levels = self.core.image(batch.images.pixels)
+        step = self.grounding.step(levels, batch.prompts[0], batch.targets, batch.words)
+        return LossReport(step.terms, step.report)
 
     def predictions(self, batch: DetectionBatch) -> list[Detections]:
         """Detections in original pixels, over `vocabulary`. No image's result depends on its neighbours."""
@@ -85,26 +82,31 @@ class DetectionTask(Task):
             for row, truth in enumerate(batch.truth)
         ]
 
+    def request(self, text: str) -> Vocabulary:
+        """Names separated by full stops."""
+        return Vocabulary(names_in_text(text))
+
+    def batch_for(self, images: ImageBatch, truth: tuple[ImageTruth, ...], request: Vocabulary) -> DetectionBatch:
+        """Every name of the request for every image. Prompts are remembered: many images, one vocabulary."""
+        self.vocabulary = request
+        if request not in self._prompts:
+            composer = PromptComposer(request, self._tokenizer, PromptConfig())
+            self._prompts[request] = tuple(
+                collate_prompts([prompt], self._tokenizer)[0] for prompt in composer.all_names()
+            )
+        prompts = tuple(repeated(prompt, len(images)) for prompt in self._prompts[request])
+        return DetectionBatch(images, prompts, None, truth)
+
     def _found(self, images: ImageBatch, prompts: Sequence[PromptBatch]) -> list[ScoredBoxes]:
         """Boxes in the model-input frame; the image is encoded once for all prompts."""
         levels = self.core.image(images.pixels)
-        candidates: list[list[ScoredBoxes]] = [[] for _ in range(len(images))]
-        for prompt in prompts:
-            fused = self.core.fuse(levels, self.core.text(prompt.text), prompt.text.token_mask)
-            outputs = self.regions(fused.after)
-            for row, (height, width) in enumerate(images.image_sizes.tolist()):
-                candidates[row].append(
-                    candidate_boxes(
-                        outputs,
-                        row,
-                        prompt.phrase_map[row],
-                        prompt.phrase_labels[row],
-                        (height, width),
-                        self.boxes,
-                        self.config.selection,
-                    )
-                )
-        return [select(joined(parts), self.boxes, self.config.selection) for parts in candidates]
+        found = [
+            self.grounding.candidates(levels, prompt, images.image_sizes, self.config.selection) for prompt in prompts
+        ]
+        return [
+            select(joined(parts), self.regions.config.boxes, self.config.selection)
+            for parts in zip(*found, strict=True)
+        ]
 
     def _in_original(
         self, found: ScoredBoxes, model_size: tuple[int, int], image_size: tuple[int, int], vocabulary: Vocabulary
@@ -112,10 +114,10 @@ class DetectionTask(Task):
         boxes = scale_boxes(found.boxes, model_size, image_size)
         return Detections(boxes, found.scores, found.labels, image_size, vocabulary)
 
-    def reset_metric(self, vocabulary: Vocabulary, scored_names: Sequence[str]) -> None:
-        """A fresh COCO AP over `scored_names`."""
-        self.vocabulary = vocabulary
-        self.metric = CocoBoxAP(vocabulary, scored_names)
+    def reset_metric(self, samples: SampleDataset) -> None:
+        """A fresh COCO AP over the data set's scored names."""
+        self.vocabulary = samples.vocabulary
+        self.metric = CocoBoxAP(samples.vocabulary, samples.scored_names)
 
     def update_metric(self, predictions: Sequence[Detections], batch: DetectionBatch) -> None:
         """Counts one batch."""

@@ -9,7 +9,7 @@ import torch
 from torch.utils.data import Dataset
 
 from glipv2.data.shapes.captions import caption_words, write_caption
-from glipv2.data.shapes.questions import ask, question_words
+from glipv2.data.shapes.questions import answer_vocabulary, ask, question_words
 from glipv2.data.shapes.render import Layout, Stamp, lay_out, occlusions, paint, stamp_object, tight_boxes
 from glipv2.data.shapes.scene import (
     ALL_PAIRS,
@@ -68,6 +68,7 @@ class ShapesDataset(Dataset[Sample]):
         self.captions_per_scene = _at_least("captions_per_scene", captions_per_scene, 0)
         self.questions_per_scene = _at_least("questions_per_scene", questions_per_scene, 0)
         self.vocabulary = Vocabulary(NAMES)
+        self.answers = answer_vocabulary()
         self.scored_names = HELD_OUT if split == "unseen" else SEEN
         self._first = 0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -80,7 +81,7 @@ def select(candidates: ScoredBoxes, convention: BoxConvention, config: Selection
     return ScoredBoxes(candidates.boxes[keep], candidates.scores[keep], candidates.labels[keep])
 
 
-def joined(parts: list[ScoredBoxes]) -> ScoredBoxes:
+def joined(parts: Sequence[ScoredBoxes]) -> ScoredBoxes:
     """The candidates of several prompts on one image as one list."""
     return ScoredBoxes(
         torch.cat([part.boxes for part in parts]),

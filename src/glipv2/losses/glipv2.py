@@ -1,0 +1,29 @@
+"""The losses of a run with their weights: GLIPv2's three, and those of the heads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from glipv2.losses.contrast import ContrastConfig
+from glipv2.losses.grounding import GroundingLossConfig
+from glipv2.losses.words import MaskedWordsConfig
+
+
+@dataclass
+class LossConfig:
+    """`loss=glipv2`: grounding + contrast between images + masked words; `loss=grounding`: the first alone.
+
+    The paper sums the three unweighted. masks, answers and captions weigh the losses of those heads.
+    """
+
+    grounding: GroundingLossConfig = field(default_factory=GroundingLossConfig)
+    contrast: ContrastConfig = field(default_factory=ContrastConfig)
+    words: MaskedWordsConfig = field(default_factory=MaskedWordsConfig)
+    masks: float = 1.0
+    answers: float = 1.0
+    captions: float = 1.0
+
+    @classmethod
+    def grounding_only(cls) -> LossConfig:
+        """GLIP's loss, which needs no further heads; also what a model that only predicts is built with."""
+        return cls(contrast=ContrastConfig(weight=0), words=MaskedWordsConfig(weight=0))

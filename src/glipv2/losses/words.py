@@ -1,0 +1,43 @@
+"""Masked words: what stood there is told from the other words and from the image."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+IGNORED = -100
+
+
+@dataclass
+class MaskedWordsConfig:
+    """weight: of the loss (0 = nothing is masked); probability: of masking a word that may be masked;
+    of the masked, `hidden` become [MASK] and `replaced` a random word, the rest stay as they are (BERT).
+    """
+
+    weight: float = 1.0
+    probability: float = 0.15
+    hidden: float = 0.8
+    replaced: float = 0.1
+
+
+def mask_words(
+    token_ids: Tensor, maskable: Tensor, mask_id: int, vocab_size: int, config: MaskedWordsConfig
+) -> tuple[Tensor, Tensor]:
+    """Ids [B, L] with some of the `maskable` (bool [B, L]) changed, and what stood there, IGNORED elsewhere."""
+    chosen = maskable & (torch.rand(token_ids.shape, device=token_ids.device) < config.probability)
+    targets = token_ids.masked_fill(~chosen, IGNORED)
+    fate = torch.rand(token_ids.shape, device=token_ids.device)
+    others = torch.randint_like(token_ids, vocab_size)
+    changed = torch.where(chosen & (fate < config.hidden), mask_id, token_ids)
+    replaced = chosen & (fate >= config.hidden) & (fate < config.hidden + config.replaced)
+    return torch.where(replaced, others, changed), targets
+
+
+def word_loss(logits: Tensor, targets: Tensor, smoothing: float = 0.0) -> Tensor:
+    """Mean cross-entropy of logits [K, V] over targets [K]; 0 when all are IGNORED."""
+    count = (targets != IGNORED).sum().clamp(min=1)
+    total = F.cross_entropy(logits.float(), targets, ignore_index=IGNORED, reduction="sum", label_smoothing=smoothing)
+    return total / count

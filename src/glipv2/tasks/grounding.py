@@ -1,0 +1,130 @@
+"""What every localizing task shares: the core with its region head, GLIPv2's three losses, and finding boxes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from glipv2.losses.contrast import ContrastRegions, ContrastWords, contrast_loss
+from glipv2.losses.glipv2 import LossConfig
+from glipv2.losses.grounding import GroundingTerms, grounding_loss
+from glipv2.losses.words import mask_words, word_loss
+from glipv2.models import Core, Parts
+from glipv2.models.fusion import flatten_levels
+from glipv2.models.heads.contrast import ContrastHead
+from glipv2.models.heads.regions import RegionHead
+from glipv2.models.heads.selection import ScoredBoxes, SelectionConfig, candidate_boxes
+from glipv2.models.heads.words import WordHead
+from glipv2.structures import Features, FusedFeatures, PromptBatch, RegionTargets, TextBatch, WordTargets
+from glipv2.tokenizer import Tokenizer
+
+
+@dataclass(frozen=True)
+class GroundingStep:
+    """A training step's terms by name, numbers to show, and the features for further heads."""
+
+    terms: dict[str, Tensor]
+    report: dict[str, Tensor]
+    features: FusedFeatures
+
+
+@dataclass(frozen=True)
+class Grounding:
+    """Core, region head and the heads of the further losses; None where a loss has no weight."""
+
+    core: Core
+    regions: RegionHead
+    contrast: ContrastHead | None
+    words: WordHead | None
+    tokenizer: Tokenizer
+    loss: LossConfig
+
+    @classmethod
+    def of(cls, parts: Parts, loss: LossConfig) -> Grounding:
+        """From a model's parts; builds only what the losses need."""
+        return cls(
+            core=parts.core,
+            regions=parts.regions,
+            contrast=parts.contrast if loss.contrast.weight else None,
+            words=parts.words if loss.words.weight else None,
+            tokenizer=parts.tokenizer,
+            loss=loss,
+        )
+
+    def step(
+        self, levels: tuple[Tensor, ...], prompt: PromptBatch, targets: RegionTargets, words: WordTargets | None
+    ) -> GroundingStep:
+        """Alignment, box and centerness terms, contrast and masked words; one pyramid row a prompt."""
+        text, hidden = self._masked(prompt.text, words)
+        features = self.core.fuse(levels, self.core.text(text), text.token_mask)
+        found = grounding_loss(
+            self.regions(features.after), targets, text.token_mask, self.regions.config.boxes, self.loss.grounding
+        )
+        terms = {"alignment": found.alignment, "box": found.box, "centerness": found.centerness}
+        if self.contrast is not None and words is not None:
+            terms["contrast"] = self.loss.contrast.weight * self._contrast(
+                self.contrast, features.before, found, targets, words
+            )
+        if self.words is not None and hidden is not None:
+            chosen = hidden >= 0
+            logits = self.words(features.after.tokens[chosen], self.core.text.embeddings)
+            terms["words"] = self.loss.words.weight * word_loss(logits, hidden[chosen])
+        return GroundingStep(terms, {"matched_regions": found.matched}, features)
+
+    def candidates(
+        self, levels: tuple[Tensor, ...], prompt: PromptBatch, image_sizes: Tensor, selection: SelectionConfig
+    ) -> list[ScoredBoxes]:
+        """Scored boxes before suppression, one list entry a prompt, in the model-input frame."""
+        fused = self.core.fuse(levels, self.core.text(prompt.text), prompt.text.token_mask)
+        return self.candidates_in(fused.after, prompt, image_sizes, selection)
+
+    def candidates_in(
+        self, features: Features, prompt: PromptBatch, image_sizes: Tensor, selection: SelectionConfig
+    ) -> list[ScoredBoxes]:
+        """The same from features that were fused before."""
+        outputs = self.regions(features)
+        rows: Sequence[tuple[int, int]] = image_sizes.tolist()
+        return [
+            candidate_boxes(
+                outputs,
+                row,
+                prompt.phrase_map[row],
+                prompt.phrase_labels[row],
+                (height, width),
+                self.regions.config.boxes,
+                selection,
+            )
+            for row, (height, width) in enumerate(rows)
+        ]
+
+    def _masked(self, text: TextBatch, words: WordTargets | None) -> tuple[TextBatch, Tensor | None]:
+        """The text with words hidden, and what stood there; as it is where no such loss is asked for."""
+        if self.words is None or words is None:
+            return text, None
+        ids, hidden = mask_words(
+            text.token_ids, words.maskable, self.tokenizer.mask_id, self.tokenizer.vocab_size, self.loss.words
+        )
+        return TextBatch(ids, text.token_mask), hidden
+
+    def _contrast(
+        self, head: ContrastHead, before: Features, found: GroundingTerms, targets: RegionTargets, words: WordTargets
+    ) -> Tensor:
+        """Inter-image contrast over at most `max_regions` matched regions an image, drawn at random."""
+        images, regions = sampled_matches(found.assignment, self.loss.contrast.max_regions)
+        boxes = found.assignment[images, regions]
+        features, tokens = head(flatten_levels(before.levels)[images, regions], before.tokens)
+        return contrast_loss(
+            ContrastRegions(features, images, words.box_classes[images, boxes], targets.positive_map[images, boxes]),
+            ContrastWords(tokens, before.token_mask, words.token_classes),
+        )
+
+
+def sampled_matches(assignment: Tensor, most: int) -> tuple[Tensor, Tensor]:
+    """Rows and columns of matched regions (assignment [B, R] ≥ 0), at most `most` a row, drawn at random."""
+    luck = torch.rand(assignment.shape, device=assignment.device).masked_fill(assignment < 0, -1.0)
+    best, columns = luck.topk(min(most, assignment.shape[1]), dim=1)
+    rows, place = (best >= 0).nonzero(as_tuple=True)
+    return rows, columns[rows, place]
