@@ -13,7 +13,7 @@ from typing import Any
 from torch import Tensor
 
 from glipv2 import __version__
-from glipv2.config import SCHEMAS, from_plain, to_plain
+from glipv2.config import SCHEMAS, from_plain, model_preset, to_plain
 from glipv2.errors import UserError, nearest
 from glipv2.losses.grounding import GroundingLossConfig
 from glipv2.models import ModelConfig
@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 
 FORMAT = 1
 WEIGHTS_FILE = "weights.safetensors"
+BERT_PIECES = 30522  # rows of the released text embedding, whatever tokenizer reads the prompts
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,20 @@ def record_of(model: ModelConfig, task: TaskConfig, vocabulary: Vocabulary) -> d
         "task_config": to_plain(task),
         "vocabulary": vocabulary.to_json(),
     }
+
+
+def released_model(preset: str) -> ModelConfig:
+    """The model of released weights: a preset with the released slips, filled from the file alone."""
+    model = model_preset(preset)
+    return replace(
+        model,
+        image=replace(model.image, pretrained=False, weights=None),
+        text=replace(
+            model.text, pretrained=False, weights=None, options={"vocab_size": BERT_PIECES, **model.text.options}
+        ),
+        fusion=replace(model.fusion, reread_offsets=True),
+        regions=replace(model.regions, inclusive_boxes=True),
+    )
 
 
 def save_weights(path: Path, tensors: Mapping[str, Tensor], record: Mapping[str, Any]) -> None:
