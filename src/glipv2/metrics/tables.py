@@ -108,3 +108,11 @@ def unpacked(data: Tensor, lengths: Tensor) -> list[bytes]:
 def texts(data: Tensor, lengths: Tensor) -> list[str]:
     """The inverse of `packed`, as strings."""
     return [part.decode() for part in unpacked(data, lengths)]
+
+
+def first_texts(data: Tensor, lengths: Tensor) -> Tensor:
+    """Which strings stand there for the first time, bool [n]."""
+    first = {part: place for place, part in reversed(list(enumerate(unpacked(data, lengths))))}
+    kept = torch.zeros(len(lengths), dtype=torch.bool)
+    kept[list(first.values())] = True
+    return kept
