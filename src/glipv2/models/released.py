@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from glipv2.errors import UserError
+from glipv2.models import mmdet
 
 ARCHITECTURES = ("glip_t", "glip_t_a", "glip_l")  # presets of the `model` group
+TITLES = dict(zip(ARCHITECTURES, ("GLIP-T", "GLIP-T (A)", "GLIP-L"), strict=True))
 PREFIX = "module."  # left by the distributed training that wrote the files
 BACKBONES = {96: "Swin-T", 192: "Swin-L"}  # by the channels of the patch embedding
 DERIVED = ("relative_position_index", "attn_mask", "position_ids", "anchor_generator", "cls_logits")  # not weights
@@ -78,33 +80,43 @@ class Translation:
 
 
 def translate(tensors: Mapping[str, Tensor]) -> Translation:
-    """Released tensors, with or without `module.`, in our names and shapes.
+    """Released tensors, with or without `module.` or in mmdetection's spelling, in our names and shapes.
 
     UserError when they are not those of a released GLIP; what is missing is left to the caller.
     """
-    plain = without_prefix(tensors)
-    preset = architecture(plain)
-    scales = {int(match[1]): value for name, value in plain.items() if (match := SCALE.fullmatch(name))}
-    ours: dict[str, Tensor] = {}
-    unused = []
-    for name, value in plain.items():
-        place = our_name(name, preset != "glip_t_a")
-        if place:
-            ours[place] = value.reshape(()) if place in SCALARS and value.numel() == 1 else value
-        elif not SCALE.fullmatch(name):
-            unused.append(name)
+    names = released_names(tensors)
+    released = {names[name]: value for name, value in tensors.items()}
+    if any(plain(name).startswith(mmdet.SIGN) for name in tensors):
+        released = {name: mmdet.released_order(name, value) for name, value in released.items()}
+    preset = architecture(released)
+    places = {name: our_name(name, preset != "glip_t_a") for name in released}
+    ours = {place: _in_our_shape(place, released[name]) for name, place in places.items() if place}
+    scales = {int(match[1]): value for name, value in released.items() if (match := SCALE.fullmatch(name))}
     if scales:
         ours["regions.level_scales"] = torch.cat([scales[level].reshape(-1) for level in sorted(scales)])
+    unused = (name for name, other in names.items() if not places[other] and not SCALE.fullmatch(other))
     return Translation(preset, ours, tuple(unused))
 
 
-def without_prefix(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Tensors without the `module.` before their names; UserError when two names become one."""
-    plain = {name.removeprefix(PREFIX): value for name, value in tensors.items()}
-    if len(plain) < len(tensors):
-        double = next(name for name in tensors if PREFIX + name in tensors)
-        raise UserError(f"the file holds both '{double}' and '{PREFIX}{double}'; keep one of the two sets of tensors")
-    return plain
+def released_names(tensors: Iterable[str]) -> dict[str, str]:
+    """The file's names of tensors -> the released ones; UserError when two become one."""
+    own = list(tensors)
+    foreign = any(plain(name).startswith(mmdet.SIGN) for name in own)
+    names = {name: mmdet.released_name(plain(name)) if foreign else plain(name) for name in own}
+    first: dict[str, str] = {}
+    for name, other in names.items():
+        if first.setdefault(other, name) != name:
+            raise UserError(f"the file holds both '{first[other]}' and '{name}', which are the same; remove one")
+    return names
+
+
+def plain(name: str) -> str:
+    """A name without what distributed training puts before it."""
+    return name.removeprefix(PREFIX)
+
+
+def _in_our_shape(place: str, value: Tensor) -> Tensor:
+    return value.reshape(()) if place in SCALARS and value.numel() == 1 else value
 
 
 def architecture(tensors: Mapping[str, Tensor]) -> str:

@@ -50,9 +50,9 @@ class DetectionTask(Task):
         super().__init__()
         self.config = config
         self.loss_config = loss
-        self.model_config = model
         self.boxes = model.regions.boxes
         self.core = model.build_core()
+        self.model_config = self.core.config
         self.regions = model.regions.build(self.core.image_width, self.core.text_width, model.image.levels)
         self.metric: CocoBoxAP | None = None
 
