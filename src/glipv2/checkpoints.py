@@ -106,7 +106,13 @@ def read_checkpoint(source: str | Path, averaged: bool = False) -> Checkpoint:
     averaged=True takes the `model_ema` of a released file. UserError saying what is wrong with it.
     """
     path = weights_file(source)
-    content, metadata = read_file(path)
+    return checkpoint_in(path, *read_file(path), averaged)
+
+
+def checkpoint_in(
+    path: Path, content: Mapping[str, Any], metadata: Mapping[str, str], averaged: bool = False
+) -> Checkpoint:
+    """See `read_checkpoint`; content and metadata as `read_file` gives them."""
     record = metadata.get(RECORD_KEY) or content.get(RECORD_KEY)
     contents = opened(content, metadata, str(path), averaged)
     return _own(path, contents, record) if isinstance(record, str) else _released(path, contents)
