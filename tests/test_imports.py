@@ -26,10 +26,10 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("tasks",),
     ("config",),
     ("checkpoints",),
-    ("evaluate", "train", "inference", "predict"),
+    ("evaluate", "train", "inference", "predict", "conversion", "weights_command"),
     ("cli",),
 )
-BESIDE = {("losses", "matching"), ("train", "evaluate"), ("predict", "inference")}
+BESIDE = {("losses", "matching"), ("train", "evaluate"), ("predict", "inference"), ("weights_command", "conversion")}
 ABOVE = {("__init__", "inference")}  # glipv2.load, imported when it is called
 FLOOR = {unit: floor for floor, units in enumerate(FLOORS) for unit in units}
 

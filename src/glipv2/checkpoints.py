@@ -13,23 +13,33 @@ from typing import Any
 from torch import Tensor
 
 from glipv2 import __version__
-from glipv2.config import SCHEMAS, from_plain, to_plain
+from glipv2.config import SCHEMAS, from_plain, model_preset, to_plain
+from glipv2.data.coco_names import COCO
 from glipv2.errors import UserError, nearest
 from glipv2.losses.glipv2 import LossConfig
 from glipv2.models import ModelConfig
-from glipv2.models.weights import load_into, read_file
+from glipv2.models.fetch import local_file
+from glipv2.models.kinds import GLIP, MMDET, kind_of
+from glipv2.models.released import TITLES, translate
+from glipv2.models.weights import Contents, load_into, opened, read_file
 from glipv2.structures import Vocabulary
 from glipv2.tasks.base import RECORD_KEY, Task, TaskConfig
+from glipv2.tasks.detection import DetectionConfig
 
 log = logging.getLogger(__name__)
 
 FORMAT = 1
 WEIGHTS_FILE = "weights.safetensors"
+BERT_PIECES = 30522  # rows of the released text embedding, whatever tokenizer reads the prompts
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a weights file holds: tensors, and everything needed to rebuild their model."""
+    """What a weights file holds: tensors, and everything needed to rebuild their model.
+
+    title: what it is; wrapper: the file's entry that held the tensors; unused: names in the file
+    that hold nothing of ours; fresh: tensors that no file filled, see `weights import --partial`.
+    """
 
     source: str
     tensors: Mapping[str, Tensor]
@@ -37,6 +47,10 @@ class Checkpoint:
     task: TaskConfig
     vocabulary: Vocabulary
     answers: tuple[str, ...] = ()
+    title: str = "checkpoint of this project"
+    wrapper: str | None = None
+    unused: tuple[str, ...] = ()
+    fresh: tuple[str, ...] = ()
 
     def build(self) -> Task:
         """The task with these weights, ready to predict; UserError when a tensor is missing or misshapen."""
@@ -67,6 +81,20 @@ def record_of(
     }
 
 
+def released_model(preset: str) -> ModelConfig:
+    """The model of released weights: a preset with the released slips, filled from the file alone."""
+    model = model_preset(preset)
+    return replace(
+        model,
+        image=replace(model.image, pretrained=False, weights=None),
+        text=replace(
+            model.text, pretrained=False, weights=None, options={"vocab_size": BERT_PIECES, **model.text.options}
+        ),
+        fusion=replace(model.fusion, reread_offsets=True),
+        regions=replace(model.regions, inclusive_boxes=True),
+    )
+
+
 def save_weights(path: Path, tensors: Mapping[str, Tensor], record: Mapping[str, Any]) -> None:
     """Writes a .safetensors file, whole or not at all."""
     from safetensors.torch import save_file
@@ -77,16 +105,26 @@ def save_weights(path: Path, tensors: Mapping[str, Tensor], record: Mapping[str,
     os.replace(partial, path)
 
 
-def read_checkpoint(source: str | Path) -> Checkpoint:
-    """A run folder, a .safetensors or a .ckpt of this project; UserError saying what is wrong with it."""
+def read_checkpoint(source: str | Path, averaged: bool = False) -> Checkpoint:
+    """A run folder, file or hf:// address: a checkpoint of this project, or a released GLIP, translated on the way.
+
+    averaged=True takes the `model_ema` of a released file. UserError saying what is wrong with it.
+    """
     path = weights_file(source)
-    content, metadata = read_file(path)
-    text = metadata.get(RECORD_KEY) or content.get(RECORD_KEY)
-    if not isinstance(text, str):
-        raise UserError(
-            f"{path}: holds tensors but not which model they belong to; give a file or run that glipv2 wrote"
-        )
-    tensors = content.get("state_dict", content)
+    return checkpoint_in(path, *read_file(path), averaged)
+
+
+def checkpoint_in(
+    path: Path, content: Mapping[str, Any], metadata: Mapping[str, str], averaged: bool = False
+) -> Checkpoint:
+    """See `read_checkpoint`; content and metadata as `read_file` gives them."""
+    record = metadata.get(RECORD_KEY) or content.get(RECORD_KEY)
+    contents = opened(content, metadata, str(path), averaged)
+    return _own(path, contents, record) if isinstance(record, str) else _released(path, contents)
+
+
+def _own(path: Path, contents: Contents, text: str) -> Checkpoint:
+    """A checkpoint from the record beside its tensors."""
     try:
         record = json.loads(text)
         task_schema = SCHEMAS["task"].get(record["task"])
@@ -96,19 +134,44 @@ def read_checkpoint(source: str | Path) -> Checkpoint:
             )
         return Checkpoint(
             source=str(path),
-            tensors={name: value for name, value in tensors.items() if isinstance(value, Tensor)},
+            tensors=contents.tensors,
             model=from_plain(ModelConfig, record["model"], str(path)),
             task=from_plain(task_schema, record["task_config"], str(path)),
             vocabulary=Vocabulary.from_json(record["vocabulary"]),
             answers=tuple(record.get("answers", ())),
+            wrapper=contents.wrapper,
+            fresh=tuple(record.get("fresh", ())),
         )
     except (json.JSONDecodeError, KeyError, TypeError) as error:
         raise UserError(f"{path}: what it says of its model can't be read ({error!r})") from error
 
 
+def _released(path: Path, contents: Contents) -> Checkpoint:
+    """A released GLIP in our names; it detects COCO's names unless it is asked for others."""
+    kind = kind_of(contents.tensors)
+    if kind not in (GLIP, MMDET):
+        raise UserError(f"{path}: holds tensors but not which model they belong to: a {kind.title}; {kind.use}")
+    found = translate(contents.tensors)
+    spelling = ", as mmdetection spells it" if kind == MMDET else ""
+    log.info(
+        "%s: %s (model=%s)%s, %d tensors, %d not used",
+        path, TITLES[found.preset], found.preset, spelling, len(contents.tensors), len(found.unused),
+    )  # fmt: skip
+    return Checkpoint(
+        source=str(path),
+        tensors=found.tensors,
+        model=released_model(found.preset),
+        task=DetectionConfig(),
+        vocabulary=COCO,
+        title=f"released {TITLES[found.preset]}{spelling}",
+        wrapper=contents.wrapper,
+        unused=found.unused,
+    )
+
+
 def weights_file(source: str | Path) -> Path:
-    """The file behind a run folder or a path; UserError when there is none."""
-    path = Path(source).expanduser()
+    """The file behind a run folder, a path or an hf:// address; UserError when there is none."""
+    path = local_file(source)
     if not path.exists():
         raise UserError(f"weights={source}: no such file or run folder")
     if path.is_dir():

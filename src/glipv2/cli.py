@@ -25,6 +25,7 @@ commands
   evaluate   score weights on a data set         glipv2 evaluate weights=runs/demo data=shapes split=unseen
   predict    find names in pictures              glipv2 predict weights=runs/demo images=photo.jpg text="a cup. a dog."
   report     one HTML page about runs            glipv2 report runs/demo
+  weights    say what a file is, import it       glipv2 weights import glip_tiny.pth -o glip_t.safetensors
 
 `glipv2 COMMAND --help` lists its groups, presets and keys. Sweep with -m: glipv2 train -m experiment=a,b seed=1,2,3
 Show what a command would run with: --cfg job. Documentation: README.md and docs/.
@@ -57,10 +58,13 @@ def _run(command: str, arguments: list[str]) -> None:
         _run_hydra(command, arguments)
     elif command == "report":
         _report(arguments)
+    elif command == "weights":
+        _weights(arguments)
     else:
         from glipv2.errors import nearest
 
-        raise UserError(f"no command '{command}'; {nearest(command, ('train', 'evaluate', 'predict', 'report'))}")
+        known = ("train", "evaluate", "predict", "report", "weights")
+        raise UserError(f"no command '{command}'; {nearest(command, known)}")
 
 
 def _run_hydra(command: str, arguments: list[str]) -> None:
@@ -133,6 +137,13 @@ def _report(arguments: list[str]) -> None:
     runs = [Path(word) for word in arguments if not word.startswith("output=")]
     chosen = [word.removeprefix("output=") for word in arguments if word.startswith("output=")]
     print(write_report(runs, Path(chosen[0]) if chosen else runs[0] / "report.html"))
+
+
+def _weights(arguments: list[str]) -> None:
+    from glipv2.weights_command import weights_command
+
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    weights_command(arguments)
 
 
 def quoted(argument: str) -> str:

@@ -128,6 +128,18 @@ def config_folder() -> Path:
     return _shipped("conf")
 
 
+def model_preset(name: str) -> ModelConfig:
+    """A preset of the `model` group, as composition gives it without any override."""
+    return from_plain(ModelConfig, _preset_values(config_folder() / "model" / f"{name}.yaml"), f"model={name}")
+
+
+def _preset_values(path: Path) -> dict[str, Any]:
+    """The values of a preset file over those of the presets that its `defaults` name."""
+    values = cast("dict[str, Any]", OmegaConf.to_container(OmegaConf.load(path)))
+    below = [_preset_values(path.with_name(f"{name}.yaml")) for name in values.pop("defaults", []) if name != "_self_"]
+    return cast("dict[str, Any]", OmegaConf.to_container(OmegaConf.merge(*below, values)))
+
+
 def experiment_files() -> dict[str, Path]:
     """Experiments by name: the project's own, then those of ./experiments where the command runs."""
     files: dict[str, Path] = {}

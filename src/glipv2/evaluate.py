@@ -17,6 +17,7 @@ from glipv2.config import EvaluateConfig, check_pair
 from glipv2.data.datamodule import DataModule, Feed
 from glipv2.data.dataset import DataConfig, SampleDataset
 from glipv2.models import ModelConfig
+from glipv2.models.fetch import is_address
 from glipv2.report.gallery import side_by_side
 from glipv2.runs import write_json, write_metrics
 from glipv2.structures import ImageTruth, Prediction
@@ -88,7 +89,8 @@ def evaluate(config: EvaluateConfig) -> dict[str, float]:
     task = read_checkpoint(source).build()
     config.data.check_split(config.split)
     data = open_data(task.config, task.model_config, config.data, train=False, split=config.split)
-    folder = Path(config.output) if config.output else source.parent / "evaluation" / config.split
+    beside = Path() if is_address(config.weights) else source.parent  # not into the hub's cache
+    folder = Path(config.output) if config.output else beside / "evaluation" / config.split
     trainer = config.trainer.build(None, [], [])
     scores = score_split(task, data, trainer, folder, config.split, config.gallery)
     write_metrics(folder, scores)

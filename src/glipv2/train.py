@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytorch_lightning as pl
@@ -13,12 +14,13 @@ from omegaconf import OmegaConf
 from pytorch_lightning.loggers import Logger
 
 from glipv2.callbacks import Throughput, parameter_count, training_callbacks
-from glipv2.checkpoints import WEIGHTS_FILE, read_checkpoint, record_of, save_weights
+from glipv2.checkpoints import WEIGHTS_FILE, Checkpoint, read_checkpoint, record_of, save_weights
 from glipv2.config import TrainConfig, to_plain
 from glipv2.data.datamodule import DataModule
 from glipv2.errors import UserError
 from glipv2.evaluate import open_data, score_split, summary
-from glipv2.models.weights import load_into, read_tensors
+from glipv2.models.conventions import starting_from
+from glipv2.models.weights import load_into
 from glipv2.runs import claim_folder, environment, write_json, write_metrics, write_text
 from glipv2.tasks.base import Task
 from glipv2.tracking import end_tracking
@@ -32,11 +34,14 @@ def train(config: TrainConfig, folder: Path) -> dict[str, float]:
     resume = _checkpoint_to_resume(config)
     if resume is None or Path(resume).resolve().parent.parent != folder.resolve():
         claim_folder(folder)  # only the run that goes on may be written over
+    start = _start(config, resume)
+    if start:
+        config = _with_model_of(config, start)
     started = time.perf_counter()
     pl.seed_everything(config.seed, workers=True, verbose=False)
     data = open_data(config.task, config.model, config.data, train=True, split=config.split)
-    task = build_task(config, data.answers)
-    task.record = record_of(config.model, config.task, data.vocabulary, data.answers)
+    task = build_task(config, None if resume else start, data.answers)
+    task.record = record_of(task.model_config, config.task, data.vocabulary, data.answers)
     loggers = _begin(config, folder, task)
     try:
         return _run(config, folder, task, data, loggers, resume, started)
@@ -68,21 +73,34 @@ def _run(
     return scores
 
 
-def build_task(config: TrainConfig, answers: Sequence[str] = ()) -> Task:
-    """The task of a config, with weights taken over from another run where `weights` names one."""
+def build_task(config: TrainConfig, start: Checkpoint | None = None, answers: Sequence[str] = ()) -> Task:
+    """The task of a config, with the weights of `start` where it is given."""
     task = config.task.build(config.model, config.loss, answers)
     task.optim = config.optim
     task.optim.freeze(task)
-    if config.weights:
-        _start_from(task, config)
+    if start:
+        _take_over(task, config, start)
     if config.trainer.channels_last:
         task = task.to(memory_format=torch.channels_last)
     return task
 
 
-def _start_from(task: Task, config: TrainConfig) -> None:
-    """Takes over another run's weights: the whole core must fit, heads may be new."""
-    start = read_checkpoint(str(config.weights))
+def _start(config: TrainConfig, resume: str | None) -> Checkpoint | None:
+    """What the run starts from; a file that is broken or holds code is refused before anything is built."""
+    source = resume or config.weights
+    return read_checkpoint(source) if source else None
+
+
+def _with_model_of(config: TrainConfig, start: Checkpoint) -> TrainConfig:
+    """The config with what belongs to the weights it starts from."""
+    model, changed = starting_from(config.model, start.model)
+    if changed:
+        log.info("taken over with the weights of %s: %s", start.source, ", ".join(changed))
+    return replace(config, model=model)
+
+
+def _take_over(task: Task, config: TrainConfig, start: Checkpoint) -> None:
+    """Another run's weights: the whole core must fit, heads may be new."""
     report = load_into(task, start.tensors, start.source, f"{config.model.name} {config.task.name} model")
     unfit = [name for name in (*report.missing, *report.wrong_shape) if name.startswith("core.")]
     if unfit:
@@ -135,5 +153,4 @@ def _checkpoint_to_resume(config: TrainConfig) -> str | None:
     path = path / "checkpoints/last.ckpt" if path.is_dir() else path
     if not path.is_file():
         raise UserError(f"resume={config.resume}: no checkpoint at {path}")
-    read_tensors(path)  # refuses a file that is broken or holds code before anything is built
     return str(path)

@@ -23,14 +23,8 @@ from torch.multiprocessing.spawn import start_processes
 
 from glipv2.data.coco import CocoDataset
 from glipv2.errors import UserError
-from glipv2.metrics.coco import (
-    CocoBoxAP,
-    CocoScores,
-    FoundRows,
-    TruthRows,
-    coco_average_precision,
-    rows_average_precision,
-)
+from glipv2.metrics.coco import CocoBoxAP, CocoScores, coco_average_precision, rows_average_precision
+from glipv2.metrics.detection_rows import FoundRows, TruthRows
 from glipv2.structures import Detections, ImageTruth, Vocabulary
 from glipv2.structures.boxes import xywh_to_xyxy, xyxy_to_xywh
 

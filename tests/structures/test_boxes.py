@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 from torch.testing import assert_close
 
 from glipv2.structures.boxes import (
@@ -238,3 +241,40 @@ def test_boxes_left_of_the_origin_do_not_meet_those_of_another_label() -> None:
     boxes = boxes_of((0, 0, 50, 50), (-51, -51, -1, -1))
     kept = PLAIN.suppress(boxes, torch.tensor([0.9, 0.8]), torch.tensor([0, 1]), 0.5)
     assert kept.tolist() == [0, 1]
+
+
+class WithoutDoubles(TorchFunctionMode):
+    """Refuses float64, as Apple's accelerator does."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = func(*args, **(kwargs or {}))
+        if isinstance(made, Tensor) and made.dtype == torch.float64:
+            raise TypeError(f"float64 made by {func}")
+        return made
+
+
+@both
+def test_suppression_needs_no_float64(convention: BoxConvention) -> None:
+    boxes, scores, labels = random_boxes(60, 0).float(), torch.rand(60), torch.arange(60) % 3
+    with WithoutDoubles():
+        assert len(convention.suppress(boxes, scores, labels, 0.3)) > 3
+
+
+@both
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_an_overlap_of_just_the_threshold_stays_in_every_precision(
+    convention: BoxConvention, dtype: torch.dtype
+) -> None:
+    """3/5 and 7/10 are no binary fractions: float32 holds 0.6 as a little more."""
+    end = convention.end
+    boxes = boxes_of((0, 0, 10 - end, 10 - end), (0, 0, 10 - end, 6 - end), (0, 0, 10 - end, 7 - end)).to(dtype)
+    scores, labels = torch.tensor([0.9, 0.8]), torch.tensor([0, 0])
+    assert convention.suppress(boxes[:2], scores, labels, 0.6).tolist() == [0, 1]
+    assert convention.suppress(boxes[[0, 2]], scores, labels, 0.6).tolist() == [0]
+    assert convention.suppress(boxes[[0, 2]], scores, labels, 0.7).tolist() == [0, 1]
+
+
+def test_equal_scores_keep_their_order_over_labels() -> None:
+    boxes = random_boxes(30, 0, span=1e5, side=1.0).float()
+    labels = torch.arange(30) % 7
+    assert PLAIN.suppress(boxes, torch.full((30,), 0.5), labels, 0.5).tolist() == list(range(30))

@@ -9,12 +9,14 @@ from typing import Any
 import torch
 import torchvision.transforms.v2 as T
 import torchvision.transforms.v2.functional as TF
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision import tv_tensors
 
 from glipv2.data.augment import AugmentConfig
 from glipv2.data.dataset import SampleDataset
+from glipv2.data.images import to_tensor
 from glipv2.pixels import PixelConfig
 from glipv2.structures import ImageTruth, Instances, Sample
 
@@ -98,11 +100,15 @@ def mirrored(image: Tensor, instances: Instances) -> tuple[Tensor, Instances]:
 
 
 def resize(image: Tensor, instances: Instances, size: tuple[int, int]) -> tuple[Tensor, Instances]:
-    """Both in an image of `size` (height, width), antialiased bilinear as by Pillow."""
+    """Both in an image (uint8) of `size` (height, width), by Pillow's bilinear filter; masks by the nearest pixel.
+
+    Pillow itself, as in the released code: torchvision's filter differs by a grey level here and there.
+    """
     old = _size(image)
     if old == size:
         return image, instances
-    resized = TF.resize(image, list(size), interpolation=T.InterpolationMode.BILINEAR, antialias=True)
+    picture = Image.fromarray(image.permute(1, 2, 0).numpy())
+    resized = to_tensor(picture.resize((size[1], size[0]), Image.Resampling.BILINEAR))
     factor = torch.tensor([size[1] / old[1], size[0] / old[0]]).repeat(2)
     masks = instances.masks
     if masks is not None and len(masks):

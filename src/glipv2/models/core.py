@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from torch import Tensor, nn
 
@@ -10,7 +10,7 @@ from glipv2.models.fusion import FusionConfig
 from glipv2.models.heads.contrast import ContrastHeadConfig
 from glipv2.models.heads.regions import RegionHeadConfig
 from glipv2.models.image import ImageEncoderConfig
-from glipv2.models.text import TextEncoderConfig
+from glipv2.models.text import TextEncoderConfig, described
 from glipv2.pixels import PixelConfig
 from glipv2.structures import Features, FusedFeatures, ImageBatch, TextBatch
 from glipv2.tokenizer import TokenizerConfig
@@ -39,12 +39,16 @@ class ModelConfig:
 
 
 class Core(nn.Module):
-    """core(images, text) -> FusedFeatures. Knows no task; usable without Lightning or Hydra."""
+    """core(images, text) -> FusedFeatures. Knows no task; usable without Lightning or Hydra.
+
+    config: builds this architecture again, without the folder or hub that its parts came from.
+    """
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.image = config.image.build()
         self.text = config.text.build(config.tokenizer.build().vocab_size)
+        self.config = replace(config, text=described(config.text, self.text))
         self.image_width = config.image.width
         self.text_width = self.text.width
         self.fusion = config.fusion.build(self.image_width, self.text_width)

@@ -13,7 +13,8 @@ from timm.models.swin_transformer import SwinTransformerBlock, window_partition,
 from torch import Tensor, nn
 
 from glipv2.errors import UserError, nearest
-from glipv2.models.weights import load_into, read_tensors
+from glipv2.models.encoder_files import read_backbone
+from glipv2.models.weights import load_encoder
 
 log = logging.getLogger(__name__)
 
@@ -25,9 +26,10 @@ class ImageEncoderConfig:
     """Which timm backbone, how it starts, and the pyramid on top.
 
     backbone: a timm model name; options: passed to timm.create_model. pretrained: weights from
-    the model hub; weights: a local file instead. frozen_batch_norm: keep the loaded statistics and
-    affine parameters of batch norms, as is usual where batches are small. output_norm: a LayerNorm on each feature map;
-    pad_then_shift: windows as in the released Swin (both for GLIP's Swin only).
+    the model hub; weights: a file instead (timm's, or official Swin's). frozen_batch_norm: keep the
+    loaded statistics and affine parameters of batch norms, as is usual where batches are small.
+    output_norm: a LayerNorm on each feature map; pad_then_shift: windows as in the released Swin
+    (both for GLIP's Swin only).
     levels: pyramid levels from stride 8 on; width: channels of each; drop_block: probability of
     dropping 3×3 blocks of the pyramid while training, as the released recipes do.
     """
@@ -62,7 +64,8 @@ class ImageEncoder(nn.Module):
         if config.pad_then_shift:
             use_released_windows(self.backbone)
         if config.weights:
-            load_into(self.backbone, read_tensors(config.weights), config.weights, f"image backbone {config.backbone}")
+            tensors = read_backbone(config.weights, self.backbone.state_dict().keys())
+            load_encoder(self.backbone, tensors, config.weights, f"image backbone {config.backbone}")
         elif not config.pretrained:
             log.info("image backbone %s: starts from random weights", config.backbone)
         self.pyramid = FeaturePyramid(channels, config.width, config.levels, config.drop_block)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import pickle
+import re
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,10 +16,27 @@ import torch
 from torch import Tensor, nn
 
 from glipv2.errors import UserError
+from glipv2.models.fetch import local_file
 
 log = logging.getLogger(__name__)
 
 WRAPPERS = ("model", "state_dict", "model_state_dict")
+AVERAGED = ("model_ema", "ema_state_dict")  # weights averaged over the training
+# what encoders' files hold besides their encoder: heads, and tensors that follow from the configuration
+SPARE = re.compile(
+    r"(head|fc|classifier|norm|norm_pre|conv_head|bn2|cls|pooler|bert\.pooler)\b|"
+    r".*\b(relative_position_index|attn_mask|position_ids|num_batches_tracked)$"
+)
+
+
+@dataclass(frozen=True)
+class Contents:
+    """Named tensors of a file. wrapper: the entry they stood in; others: its other entries at the top."""
+
+    tensors: dict[str, Tensor]
+    metadata: dict[str, str]
+    wrapper: str | None
+    others: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -42,12 +60,12 @@ class LoadReport:
         return "; ".join(parts)
 
 
-def read_file(path: str | Path) -> tuple[dict[str, Any], dict[str, str]]:
-    """The content of a .safetensors, .ckpt, .pth or .bin file, and its text metadata.
+def read_file(source: str | Path) -> tuple[dict[str, Any], dict[str, str]]:
+    """The content of a .safetensors, .ckpt, .pth or .bin file (or hf:// address), and its text metadata.
 
     Nothing in the file is executed. UserError when it is missing, broken, or holds code.
     """
-    path = Path(path).expanduser()
+    path = local_file(source)
     if not path.is_file():
         raise UserError(f"{path}: no such weights file; give the path of a .safetensors, .ckpt or .pth file")
     if path.suffix == ".safetensors":
@@ -67,17 +85,37 @@ def read_file(path: str | Path) -> tuple[dict[str, Any], dict[str, str]]:
     return content, {}
 
 
-def read_tensors(path: str | Path) -> dict[str, Tensor]:
+def read_tensors(source: str | Path) -> dict[str, Tensor]:
     """Named tensors of a file; a wrapping `model` or `state_dict` entry is opened."""
-    content, _ = read_file(path)
-    for wrapper in WRAPPERS:
-        if isinstance(content.get(wrapper), Mapping):
-            content = dict(content[wrapper])
-            break
-    tensors = {name: value for name, value in content.items() if isinstance(value, Tensor)}
+    return read_contents(source).tensors
+
+
+def read_contents(source: str | Path, averaged: bool = False) -> Contents:
+    """A file's tensors out of their wrapper, `model` first; averaged=True takes `model_ema` instead.
+
+    UserError when there are no tensors, or no averaged ones.
+    """
+    content, metadata = read_file(source)
+    return opened(content, metadata, str(source), averaged)
+
+
+def opened(content: Mapping[str, Any], metadata: Mapping[str, str], source: str, averaged: bool = False) -> Contents:
+    """See `read_contents`."""
+    present = [name for name in (*WRAPPERS, *AVERAGED) if isinstance(content.get(name), Mapping)]
+    chosen = next((name for name in present if (name in AVERAGED) == averaged), None)
+    if averaged and chosen is None:
+        raise UserError(
+            f"{source}: expected averaged weights under {' or '.join(AVERAGED)}, "
+            f"but found {', '.join(list(content)[:5])}; leave out --ema"
+        )
+    inner = content[chosen] if chosen else content
+    tensors = {str(name): value for name, value in inner.items() if isinstance(value, Tensor)}
     if not tensors:
-        raise UserError(f"{path}: no named tensors in it; keys found: {', '.join(list(content)[:5]) or 'none'}")
-    return tensors
+        raise UserError(f"{source}: no named tensors in it; keys found: {', '.join(list(content)[:5]) or 'none'}")
+    others = tuple(str(name) for name in content if chosen and name != chosen)
+    if any(name in AVERAGED for name in others):
+        log.info("%s: took '%s'; averaged weights are there too ('model_ema')", source, chosen)
+    return Contents(tensors, dict(metadata), chosen, others)
 
 
 def load_into(module: nn.Module, tensors: Mapping[str, Tensor], source: str, what: str) -> LoadReport:
@@ -97,6 +135,23 @@ def load_into(module: nn.Module, tensors: Mapping[str, Tensor], source: str, wha
         raise UserError(f"{source}: none of its {len(tensors)} tensors fits the {what}; {report}")
     module.load_state_dict(fitting, strict=False)
     log.info("%s from %s: %s", what, source, report)
+    return report
+
+
+def load_encoder(module: nn.Module, tensors: Mapping[str, Tensor], source: str, what: str) -> LoadReport:
+    """Fills a whole encoder from a file that may hold heads besides it.
+
+    UserError when a tensor is missing or misshapen; a warning when the file holds further parts of an encoder.
+    """
+    report = load_into(module, tensors, source, what)
+    if report.missing or report.wrong_shape:
+        raise UserError(f"{source}: does not fill the {what}: {report}; give the file of this very architecture")
+    strange = [name for name in report.unused if not SPARE.match(name)]
+    if strange:
+        log.warning(
+            "%s: %d of its tensors have no place in the %s (%s, …); is it the file of a deeper one?",
+            source, len(strange), what, ", ".join(strange[:3]),
+        )  # fmt: skip
     return report
 
 

@@ -112,10 +112,22 @@ class BoxConvention:
         """
         if not len(boxes):
             return torch.empty(0, dtype=torch.int64, device=boxes.device)
-        # batched suppression shifts each label by the largest coordinate: float32 would blur that,
-        # and negative coordinates would reach into another label
-        corners = boxes.double() - boxes.double().min()
+        corners = boxes if boxes.dtype == torch.float64 else boxes.float()
         if self.inclusive:  # growing the far corner by one makes plain areas the inclusive ones
             corners = corners + corners.new_tensor([0.0, 0.0, 1.0, 1.0])
-        kept: Tensor = torchvision.ops.batched_nms(corners, scores.double(), labels, threshold)
-        return kept
+        # the kernel compares in double precision: a float32 overlap of 0.6 must not be above 0.6
+        bound = float(corners.new_tensor(threshold))
+        # label by label: torchvision's batched suppression moves labels apart by large offsets, which
+        # blurs float32 coordinates, and float64 does not exist on every accelerator
+        order = labels.argsort(stable=True)
+        sizes = labels[order].unique_consecutive(return_counts=True)[1].tolist()
+        kept = torch.cat([_best_apart(rows, corners, scores, bound) for rows in order.split(sizes)]).sort().values
+        return kept[scores[kept].argsort(descending=True, stable=True)]
+
+
+def _best_apart(rows: Tensor, corners: Tensor, scores: Tensor, threshold: float) -> Tensor:
+    """Those of `rows` (all of one label) that no better one covers."""
+    if len(rows) == 1:
+        return rows
+    kept: Tensor = torchvision.ops.nms(corners[rows], scores[rows].to(corners.dtype), threshold)
+    return rows[kept]

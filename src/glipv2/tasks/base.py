@@ -100,7 +100,7 @@ class Task(pl.LightningModule):
     def __init__(self, config: TaskConfig, parts: Parts) -> None:
         super().__init__()
         self.config = config
-        self.model_config = parts.model
+        self.model_config = parts.core.config
         self.answers = parts.answer_names
 
     def uses(self, parts: Shared) -> Shared:
