@@ -52,10 +52,13 @@ def grounding_loss(
 
     Every term is divided by the matched regions a rank (averaged over ranks, at least 1); a batch
     without any box gives a finite alignment loss and zero for the others, so it trains as negatives.
+    Texts that are not `judged` teach nothing but their boxes.
     """
     assignment = assign_regions(
         outputs.anchors, outputs.level_sizes, targets.boxes, targets.box_mask, convention, config.top_k
     )
+    if targets.judged is not None:
+        token_mask = token_mask & targets.judged[:, None]
     rows, regions = (assignment >= 0).nonzero(as_tuple=True)
     owners = assignment[rows, regions]
     normalizer = mean_over_ranks(outputs.centerness.new_tensor(float(len(rows)))).clamp(min=1)

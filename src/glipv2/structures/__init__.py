@@ -8,6 +8,7 @@ from glipv2.structures.batches import (
     RegionTargets,
     TensorStruct,
     TextBatch,
+    TextQueryBatch,
     WordTargets,
 )
 from glipv2.structures.boxes import BoxConvention
@@ -38,6 +39,7 @@ __all__ = [
     "Sample",
     "TensorStruct",
     "TextBatch",
+    "TextQueryBatch",
     "TokenizedText",
     "Vocabulary",
     "WordTargets",

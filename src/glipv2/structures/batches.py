@@ -10,6 +10,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
+from glipv2.structures.prompts import Prompt
 from glipv2.structures.samples import Caption, Question
 
 
@@ -74,6 +75,12 @@ class TextBatch(TensorStruct):
     token_ids: Tensor
     token_mask: Tensor
 
+    def causal_mask(self) -> Tensor:
+        """Bool [B, L, L]: each token reads itself and the real tokens before it."""
+        length = self.token_mask.shape[1]
+        earlier = torch.ones(length, length, dtype=torch.bool, device=self.token_mask.device).tril()
+        return earlier & self.token_mask[:, None, :]
+
 
 @dataclass(frozen=True)
 class PromptBatch(TensorStruct):
@@ -95,11 +102,16 @@ class PromptBatch(TensorStruct):
 
 @dataclass(frozen=True)
 class RegionTargets(TensorStruct):
-    """Boxes to be found: boxes [B, N, 4]; box_mask bool [B, N]; positive_map bool [B, N, L]."""
+    """Boxes to be found: boxes [B, N, 4]; box_mask bool [B, N]; positive_map bool [B, N, L].
+
+    judged bool [B]: texts of which it is known what they name. In the others (a question of which nobody
+    said where its words are seen) a region that matches nothing is no negative. None = all.
+    """
 
     boxes: Tensor
     box_mask: Tensor
     positive_map: Tensor
+    judged: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -149,6 +161,29 @@ class DetectionBatch(TensorStruct):
     targets: RegionTargets | None
     truth: tuple[ImageTruth, ...]
     words: WordTargets | None = None
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+
+@dataclass(frozen=True)
+class TextQueryBatch(TensorStruct):
+    """B images and Q texts about them: captions to be grounded, questions to be answered.
+
+    texts: each with its phrases in characters, labelled by their place in it; prompts: the same as tokens,
+    one row a text; image_rows int64 [Q]: the image that each is about, so that an image is encoded once
+    for all of its texts. Training adds targets and words, one row a text, and questions answers float
+    [Q, A], how right each answer is. Texts of one image follow one another in the order of its truth.
+    """
+
+    images: ImageBatch
+    texts: tuple[Prompt, ...]
+    prompts: PromptBatch
+    image_rows: Tensor
+    truth: tuple[ImageTruth, ...]
+    targets: RegionTargets | None = None
+    words: WordTargets | None = None
+    answers: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.images)
