@@ -26,12 +26,16 @@ MIN_SIDE = 1.0  # pixels; a crop may leave slivers of a box, which teach nothing
 
 @dataclass(frozen=True)
 class Example:
-    """What one sample became: image uint8 [3, h, w] and instances in its frame; the truth is untouched."""
+    """What one sample became: image uint8 [3, h, w] and instances in its frame; the truth is untouched.
+
+    kept: which of the sample's instances these are (a crop loses some); None = all.
+    """
 
     image: Tensor
     instances: Instances
     truth: ImageTruth
     sample: Sample
+    kept: tuple[int, ...] | None = None
 
 
 class ExampleDataset(Dataset[Example]):
@@ -48,23 +52,26 @@ class ExampleDataset(Dataset[Example]):
 
     def __getitem__(self, index: int) -> Example:
         sample = self.samples[index]
-        image, instances = sample.image, sample.instances
+        image, instances, kept = sample.image, sample.instances, None
         if self.augment:
-            image, instances = self._augmented(image, instances, flip=not mentions_side(sample))
+            image, instances, kept = self._augmented(image, instances, flip=not mentions_side(sample))
         image, instances = resize(image, instances, self.pixels.target_size(_size(image), self._short_side()))
-        return Example(image, instances, truth_of(sample), sample)
+        return Example(image, instances, truth_of(sample), sample, kept)
 
     def _short_side(self) -> int | None:
         sides = self.augment.short_sides if self.augment else []
         return sides[int(torch.randint(len(sides), ()))] if sides else None
 
-    def _augmented(self, image: Tensor, instances: Instances, flip: bool) -> tuple[Tensor, Instances]:
+    def _augmented(self, image: Tensor, instances: Instances, flip: bool) -> tuple[Tensor, Instances, tuple[int, ...]]:
+        """Image and instances, and which of them are left."""
         assert self.augment is not None
+        rows = torch.arange(len(instances))
         for step in self._steps:
-            image, instances = _applied(step, image, instances)
+            image, instances, left = _applied(step, image, instances)
+            rows = rows[left]
         if flip and float(torch.rand(())) < self.augment.flip:
             image, instances = mirrored(image, instances)
-        return image, instances
+        return image, instances, tuple(rows.tolist())
 
 
 def mentions_side(sample: Sample) -> bool:
@@ -132,8 +139,8 @@ def _random_steps(augment: AugmentConfig) -> list[T.Transform]:
     return steps
 
 
-def _applied(step: T.Transform, image: Tensor, instances: Instances) -> tuple[Tensor, Instances]:
-    """Runs a torchvision transform on image, boxes and masks together and drops what left the image."""
+def _applied(step: T.Transform, image: Tensor, instances: Instances) -> tuple[Tensor, Instances, Tensor]:
+    """Runs a torchvision transform on image, boxes and masks together, drops what left the image, says what stayed."""
     boxes = tv_tensors.BoundingBoxes(
         instances.boxes,
         format=tv_tensors.BoundingBoxFormat.XYXY,
@@ -145,10 +152,11 @@ def _applied(step: T.Transform, image: Tensor, instances: Instances) -> tuple[Te
         values["masks"] = tv_tensors.Mask(instances.masks)
     changed = T.SanitizeBoundingBoxes(min_size=MIN_SIDE)(step(values))
     kept = changed["labels"]
-    return changed["image"].as_subclass(Tensor), Instances(
+    left = Instances(
         boxes=changed["boxes"].as_subclass(Tensor),
         labels=instances.labels[kept],
         is_crowd=instances.is_crowd[kept],
         areas=instances.areas[kept],
         masks=changed["masks"].as_subclass(Tensor) if instances.masks is not None else None,
     )
+    return changed["image"].as_subclass(Tensor), left, kept

@@ -37,10 +37,14 @@ class Instances:
 
 @dataclass(frozen=True)
 class GroundedPhrase:
-    """Characters of a caption and the instances (indices) that they name."""
+    """Characters of a caption and the instances (indices) that they name; none when it is known to be absent.
+
+    kinds: types under which the phrase is also scored apart ("people", "animals").
+    """
 
     spans: tuple[Span, ...]
     instances: tuple[int, ...]
+    kinds: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -53,12 +57,16 @@ class Caption:
 
 @dataclass(frozen=True)
 class Question:
-    """A question, its answers (several when several people answered), and where the words are seen."""
+    """A question, its answers (several when several people answered), and where the words are seen.
+
+    kind: under which it is also scored apart; question_id: the data set's own.
+    """
 
     text: str
     answers: tuple[str, ...]
     phrases: tuple[GroundedPhrase, ...] = ()
     kind: str = ""
+    question_id: int | None = None
 
 
 @dataclass(frozen=True)
