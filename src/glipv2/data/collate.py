@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from glipv2.data.prompts import PromptComposer, collate_prompts, phrase_rows, spoken_name
+from glipv2.data.prompts import PromptComposer, PromptConfig, collate_prompts, phrase_rows, spoken_name
 from glipv2.data.transforms import Example
 from glipv2.pixels import PixelConfig
 from glipv2.structures import (
@@ -20,18 +20,21 @@ from glipv2.structures import (
     RegionTargets,
     TextBatch,
     TokenizedText,
+    Vocabulary,
     WordTargets,
     class_identity,
 )
 from glipv2.structures.batches import pad_rows
+from glipv2.tokenizer import Tokenizer
 
 
 class TrainingCollator:
-    """One freshly sampled prompt an image, and the boxes that its phrases name."""
+    """One freshly sampled prompt an image, and the boxes that its phrases name, with their masks where asked for."""
 
-    def __init__(self, pixels: PixelConfig, composer: PromptComposer) -> None:
+    def __init__(self, pixels: PixelConfig, composer: PromptComposer, with_masks: bool = False) -> None:
         self.pixels = pixels
         self.composer = composer
+        self.with_masks = with_masks
         names = map(spoken_name, composer.vocabulary.names)
         self._identities = torch.tensor([*map(class_identity, names), 0])  # the last for -1, no label
 
@@ -50,8 +53,9 @@ class TrainingCollator:
             images=self.pixels.batch([example.image for example in examples]),
             prompts=(batch,),
             targets=RegionTargets(boxes, box_mask, positive_map),
-            truth=tuple(example.truth for example in examples),
+            truth=tuple(replace(example.truth, masks=None) for example in examples),  # large, and only metrics ask
             words=self._word_targets(labels, batch, positive_map),
+            masks=tuple(row.masks for row in rows) if self.with_masks else None,
         )
 
     def _word_targets(self, labels: Tensor, prompts: PromptBatch, positive_map: Tensor) -> WordTargets:
@@ -70,7 +74,7 @@ class EvaluationCollator:
 
     def __init__(self, pixels: PixelConfig, composer: PromptComposer) -> None:
         self.pixels = pixels
-        self.prompts = tuple(collate_prompts([prompt], composer.tokenizer)[0] for prompt in composer.all_names())
+        self.prompts = name_prompts(composer)
 
     def __call__(self, examples: Sequence[Example]) -> DetectionBatch:
         return DetectionBatch(
@@ -81,6 +85,25 @@ class EvaluationCollator:
         )
 
 
+def name_prompts(composer: PromptComposer) -> tuple[PromptBatch, ...]:
+    """Every name of the vocabulary, in batches of one prompt each."""
+    return tuple(collate_prompts([prompt], composer.tokenizer)[0] for prompt in composer.all_names())
+
+
+class NamePrompts:
+    """Every name of any vocabulary for images of which nothing is known; remembered: many images, one vocabulary."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+        self._made: dict[Vocabulary, tuple[PromptBatch, ...]] = {}
+
+    def __call__(self, vocabulary: Vocabulary, count: int) -> tuple[PromptBatch, ...]:
+        """The prompts, each for `count` images."""
+        if vocabulary not in self._made:
+            self._made[vocabulary] = name_prompts(PromptComposer(vocabulary, self._tokenizer, PromptConfig()))
+        return tuple(repeated(prompt, count) for prompt in self._made[vocabulary])
+
+
 def repeated(prompt: PromptBatch, count: int) -> PromptBatch:
     """A batch of one prompt for `count` images."""
     text = TextBatch(prompt.text.token_ids.expand(count, -1), prompt.text.token_mask.expand(count, -1))
@@ -89,10 +112,11 @@ def repeated(prompt: PromptBatch, count: int) -> PromptBatch:
 
 @dataclass(frozen=True)
 class BoxRows:
-    """Boxes [N, 4], their labels [N], and positive bool [N, L]: the tokens that name each."""
+    """Boxes [N, 4], labels [N], masks bool [N, h, w], and positive bool [N, L]: the tokens that name each."""
 
     boxes: Tensor
     labels: Tensor
+    masks: Tensor
     positive: Tensor
 
 
@@ -103,4 +127,5 @@ def _box_targets(instances: Instances, prompt: Prompt, text: TokenizedText, leng
     named = [i for i, label in enumerate(instances.labels.tolist()) if label in rows and not crowd[i]]
     positive = [rows[int(instances.labels[i])] for i in named]
     empty = torch.zeros(0, length, dtype=torch.bool)
-    return BoxRows(instances.boxes[named], instances.labels[named], torch.stack(positive) if positive else empty)
+    masks = torch.zeros(0, 0, 0, dtype=torch.bool) if instances.masks is None else instances.masks[named]
+    return BoxRows(instances.boxes[named], instances.labels[named], masks, torch.stack(positive) if positive else empty)

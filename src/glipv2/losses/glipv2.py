@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from glipv2.losses.contrast import ContrastConfig
 from glipv2.losses.grounding import GroundingLossConfig
+from glipv2.losses.masks import MaskLossConfig
 from glipv2.losses.words import MaskedWordsConfig
 
 
@@ -13,13 +14,14 @@ from glipv2.losses.words import MaskedWordsConfig
 class LossConfig:
     """`loss=glipv2`: grounding + contrast between images + masked words; `loss=grounding`: the first alone.
 
-    The paper sums the three unweighted. masks, answers and captions weigh the losses of those heads.
+    The paper sums the three unweighted. masks is for the mask head; answers and captions weigh the losses of
+    those heads.
     """
 
     grounding: GroundingLossConfig = field(default_factory=GroundingLossConfig)
     contrast: ContrastConfig = field(default_factory=ContrastConfig)
     words: MaskedWordsConfig = field(default_factory=MaskedWordsConfig)
-    masks: float = 1.0
+    masks: MaskLossConfig = field(default_factory=MaskLossConfig)
     answers: float = 1.0
     captions: float = 1.0
 

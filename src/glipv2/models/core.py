@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from glipv2.models.fusion import FusionConfig
 from glipv2.models.heads.contrast import ContrastHeadConfig
+from glipv2.models.heads.masks import MaskHeadConfig
 from glipv2.models.heads.regions import RegionHeadConfig
 from glipv2.models.image import ImageEncoderConfig
 from glipv2.models.text import TextEncoderConfig, described
@@ -32,6 +33,7 @@ class ModelConfig:
     fusion: FusionConfig = field(default_factory=FusionConfig)
     regions: RegionHeadConfig = field(default_factory=RegionHeadConfig)
     contrast: ContrastHeadConfig = field(default_factory=ContrastHeadConfig)
+    masks: MaskHeadConfig = field(default_factory=MaskHeadConfig)
 
     def build_core(self) -> Core:
         """The core with random or loaded weights, as the parts' configs say."""

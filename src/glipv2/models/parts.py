@@ -11,6 +11,7 @@ from torch import nn
 from glipv2.errors import UserError
 from glipv2.models.core import Core, ModelConfig
 from glipv2.models.heads.contrast import ContrastHead
+from glipv2.models.heads.masks import MaskHead
 from glipv2.models.heads.regions import RegionHead
 from glipv2.models.heads.words import WordHead
 
@@ -49,6 +50,12 @@ class Parts:
     def contrast(self) -> ContrastHead:
         """Regions and words of different images in one space."""
         return self._part("contrast", lambda: self.model.contrast.build(self.core.image_width, self.core.text_width))
+
+    @cached_property
+    def masks(self) -> MaskHead:
+        """The pixels of a box that match a phrase."""
+        stride = self.model.regions.first_stride
+        return self._part("masks", lambda: self.model.masks.build(self.core.image_width, self.core.text_width, stride))
 
     @cached_property
     def words(self) -> WordHead:

@@ -153,7 +153,8 @@ class DetectionBatch(TensorStruct):
     """Images, their prompts and their boxes.
 
     Training gives one prompt an image, `targets` and `words`; evaluation gives as many prompts as the
-    vocabulary needs, all of them for every image, and no targets.
+    vocabulary needs, all of them for every image, and no targets. masks: of each image those of its
+    targets, bool [N, h, w] in its own size as the model sees it, where masks are taught.
     """
 
     images: ImageBatch
@@ -161,6 +162,7 @@ class DetectionBatch(TensorStruct):
     targets: RegionTargets | None
     truth: tuple[ImageTruth, ...]
     words: WordTargets | None = None
+    masks: tuple[Tensor, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.images)

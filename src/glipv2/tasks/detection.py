@@ -6,15 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
-from glipv2.data.collate import EvaluationCollator, TrainingCollator, repeated
-from glipv2.data.prompts import PromptComposer, PromptConfig, collate_prompts, names_in_text
+from glipv2.data.collate import EvaluationCollator, NamePrompts, TrainingCollator
+from glipv2.data.prompts import PromptComposer, names_in_text
 from glipv2.losses.glipv2 import LossConfig
 from glipv2.metrics.coco import CocoBoxAP
-from glipv2.models.heads.selection import ScoredBoxes, SelectionConfig, joined, select
+from glipv2.models.heads.selection import ScoredBoxes, SelectionConfig
 from glipv2.structures import DetectionBatch, Detections, ImageBatch, ImageTruth, PromptBatch, RegionOutputs, Vocabulary
-from glipv2.structures.boxes import scale_boxes
 from glipv2.tasks.base import LossReport, Scores, Task, TaskConfig
-from glipv2.tasks.grounding import Grounding
+from glipv2.tasks.grounding import Grounding, image_by_image, in_original
 
 if TYPE_CHECKING:
     from glipv2.data.datamodule import Collator
@@ -54,8 +53,7 @@ class DetectionTask(Task):
         super().__init__(config, parts)
         self.grounding = self.uses(Grounding.of(parts, loss))
         self.metric: CocoBoxAP | None = None
-        self._tokenizer = parts.tokenizer
-        self._prompts: dict[Vocabulary, tuple[PromptBatch, ...]] = {}
+        self._prompts = NamePrompts(parts.tokenizer)
 
     def forward(self, images: ImageBatch, prompts: PromptBatch) -> RegionOutputs:
         """Raw region outputs for one prompt an image."""
@@ -71,48 +69,25 @@ class DetectionTask(Task):
     def predictions(self, batch: DetectionBatch) -> list[Detections]:
         """Detections in original pixels, over `vocabulary`. No image's result depends on its neighbours."""
         assert self.vocabulary is not None, "set task.vocabulary (or call reset_metric) before predicting"
-        found: dict[int, ScoredBoxes] = {}
-        for rows, images in batch.images.by_padded_size(self.model_config.pixels.size_divisor):
-            prompts = [prompt.rows(rows) for prompt in batch.prompts]
-            for row, boxes in zip(rows, self._found(images, prompts), strict=True):
-                found[row] = boxes
-        sizes = batch.images.image_sizes.tolist()
-        return [
-            self._in_original(found[row], (sizes[row][0], sizes[row][1]), truth.image_size, self.vocabulary)
-            for row, truth in enumerate(batch.truth)
-        ]
+        found = image_by_image(batch, self.model_config.pixels.size_divisor, self._found)
+        return in_original(found, batch, self.vocabulary)
 
     def request(self, text: str) -> Vocabulary:
         """Names separated by full stops."""
         return Vocabulary(names_in_text(text))
 
     def batch_for(self, images: ImageBatch, truth: tuple[ImageTruth, ...], request: Vocabulary) -> DetectionBatch:
-        """Every name of the request for every image. Prompts are remembered: many images, one vocabulary."""
+        """Every name of the request for every image."""
         self.vocabulary = request
-        if request not in self._prompts:
-            composer = PromptComposer(request, self._tokenizer, PromptConfig())
-            self._prompts[request] = tuple(
-                collate_prompts([prompt], self._tokenizer)[0] for prompt in composer.all_names()
-            )
-        prompts = tuple(repeated(prompt, len(images)) for prompt in self._prompts[request])
-        return DetectionBatch(images, prompts, None, truth)
+        return DetectionBatch(images, self._prompts(request, len(images)), None, truth)
 
     def _found(self, images: ImageBatch, prompts: Sequence[PromptBatch]) -> list[ScoredBoxes]:
         """Boxes in the model-input frame; the image is encoded once for all prompts."""
         levels = self.core.image(images.pixels)
-        found = [
+        found = (
             self.grounding.candidates(levels, prompt, images.image_sizes, self.config.selection) for prompt in prompts
-        ]
-        return [
-            select(joined(parts), self.regions.config.boxes, self.config.selection)
-            for parts in zip(*found, strict=True)
-        ]
-
-    def _in_original(
-        self, found: ScoredBoxes, model_size: tuple[int, int], image_size: tuple[int, int], vocabulary: Vocabulary
-    ) -> Detections:
-        boxes = scale_boxes(found.boxes, model_size, image_size)
-        return Detections(boxes, found.scores, found.labels, image_size, vocabulary)
+        )
+        return self.grounding.kept(found, self.config.selection)
 
     def reset_metric(self, samples: SampleDataset) -> None:
         """A fresh COCO AP over the data set's scored names."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -16,10 +17,24 @@ from glipv2.models import Core, Parts
 from glipv2.models.fusion import flatten_levels
 from glipv2.models.heads.contrast import ContrastHead
 from glipv2.models.heads.regions import RegionHead
-from glipv2.models.heads.selection import ScoredBoxes, SelectionConfig, candidate_boxes
+from glipv2.models.heads.selection import ScoredBoxes, SelectionConfig, candidate_boxes, joined, select
 from glipv2.models.heads.words import WordHead
-from glipv2.structures import Features, FusedFeatures, PromptBatch, RegionTargets, TextBatch, WordTargets
+from glipv2.structures import (
+    DetectionBatch,
+    Detections,
+    Features,
+    FusedFeatures,
+    ImageBatch,
+    PromptBatch,
+    RegionTargets,
+    TextBatch,
+    Vocabulary,
+    WordTargets,
+)
+from glipv2.structures.boxes import scale_boxes
 from glipv2.tokenizer import Tokenizer
+
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True)
@@ -100,6 +115,10 @@ class Grounding:
             for row, (height, width) in enumerate(rows)
         ]
 
+    def kept(self, candidates: Iterable[Sequence[ScoredBoxes]], selection: SelectionConfig) -> list[ScoredBoxes]:
+        """What stays of the candidates of several prompts, one list entry an image, best first."""
+        return [select(joined(parts), self.regions.config.boxes, selection) for parts in zip(*candidates, strict=True)]
+
     def _masked(self, text: TextBatch, words: WordTargets | None) -> tuple[TextBatch, Tensor | None]:
         """The text with words hidden, and what stood there; as it is where no such loss is asked for."""
         if self.words is None or words is None:
@@ -113,7 +132,7 @@ class Grounding:
         self, head: ContrastHead, before: Features, found: GroundingTerms, targets: RegionTargets, words: WordTargets
     ) -> Tensor:
         """Inter-image contrast over at most `max_regions` matched regions an image, drawn at random."""
-        images, regions = sampled_matches(found.assignment, self.loss.contrast.max_regions)
+        images, regions = drawn(found.assignment >= 0, self.loss.contrast.max_regions)
         boxes = found.assignment[images, regions]
         features, tokens = head(flatten_levels(before.levels)[images, regions], before.tokens)
         return contrast_loss(
@@ -122,9 +141,29 @@ class Grounding:
         )
 
 
-def sampled_matches(assignment: Tensor, most: int) -> tuple[Tensor, Tensor]:
-    """Rows and columns of matched regions (assignment [B, R] ≥ 0), at most `most` a row, drawn at random."""
-    luck = torch.rand(assignment.shape, device=assignment.device).masked_fill(assignment < 0, -1.0)
-    best, columns = luck.topk(min(most, assignment.shape[1]), dim=1)
+def drawn(allowed: Tensor, most: int) -> tuple[Tensor, Tensor]:
+    """Rows and columns where `allowed` (bool [B, N]) is True, at most `most` a row, drawn at random."""
+    luck = torch.rand(allowed.shape, device=allowed.device).masked_fill(~allowed, -1.0)
+    best, columns = luck.topk(min(most, allowed.shape[1]), dim=1)
     rows, place = (best >= 0).nonzero(as_tuple=True)
     return rows, columns[rows, place]
+
+
+def image_by_image(
+    batch: DetectionBatch, divisor: int, find: Callable[[ImageBatch, Sequence[PromptBatch]], Sequence[Found]]
+) -> list[Found]:
+    """What `find` says of each image, asked of sub-batches of equal padded size: no neighbour changes a result."""
+    found: dict[int, Found] = {}
+    for rows, images in batch.images.by_padded_size(divisor):
+        results = find(images, [prompt.rows(rows) for prompt in batch.prompts])
+        found |= dict(zip(rows, results, strict=True))
+    return [found[row] for row in range(len(batch))]
+
+
+def in_original(found: Sequence[ScoredBoxes], batch: DetectionBatch, vocabulary: Vocabulary) -> list[Detections]:
+    """Boxes of the model-input frame in each original image's pixels."""
+    rows = zip(found, batch.images.image_sizes.tolist(), batch.truth, strict=True)
+    return [
+        Detections(scale_boxes(one.boxes, size, truth.image_size), one.scores, one.labels, truth.image_size, vocabulary)
+        for one, size, truth in rows
+    ]
