@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from torch import Tensor, nn
 
-from glipv2.models.fusion import FusionConfig
+from glipv2.models.fusion import FusionConfig, ImageRows
 from glipv2.models.heads.contrast import ContrastHeadConfig
 from glipv2.models.heads.masks import MaskHeadConfig
 from glipv2.models.heads.regions import RegionHeadConfig
@@ -65,3 +66,11 @@ class Core(nn.Module):
         return FusedFeatures(
             before=Features(levels, tokens, token_mask), after=Features(fused_levels, fused_tokens, token_mask)
         )
+
+    def image_path(self, levels: tuple[Tensor, ...]) -> tuple[ImageRows, ...]:
+        """What sentences read of B images that read none: the image side of the tower runs once for all of them."""
+        return self.fusion.image_path(levels)  # type: ignore[no-any-return]
+
+    def text_path(self, text: TextBatch, path: Sequence[ImageRows]) -> Tensor:
+        """Features [K·B, L, T] of unfinished sentences, K for each image; no token knows of later ones."""
+        return self.fusion.text_path(text, self.text.causal(text), path)  # type: ignore[no-any-return]

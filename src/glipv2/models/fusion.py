@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -9,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from glipv2.models.dyconv import DyConv
+from glipv2.structures import TensorStruct, TextBatch
 
 
 @dataclass
@@ -36,6 +38,18 @@ class FusionConfig:
     def build(self, image_width: int, text_width: int) -> FusionTower:
         """The tower for pyramid levels of `image_width` and tokens of `text_width` channels."""
         return FusionTower(self, image_width, text_width)
+
+
+@dataclass(frozen=True)
+class ImageRows(TensorStruct):
+    """What texts read of images in one layer: queries and values [B, heads, N, D / heads]."""
+
+    queries: Tensor
+    values: Tensor
+
+    def of(self, images: Tensor) -> ImageRows:
+        """The rows of some images, by indices int64 [Q]."""
+        return ImageRows(self.queries[images], self.values[images])
 
 
 class CrossAttention(nn.Module):
@@ -71,11 +85,25 @@ class CrossAttention(nn.Module):
         image, text = self.image_norm(image), self.text_norm(text)
         query, key = self._split(self.image_query(image)), self._split(self.text_key(text))
         scores = query @ key.transpose(-2, -1) * query.shape[-1] ** -0.5  # [B, heads, N, L]
-        to_image = self.dropout(over_tokens(scores, token_mask)) @ self._split(self.text_value(text))
+        to_image = self.dropout(over_tokens(scores, token_mask[:, None])) @ self._split(self.text_value(text))
         to_text = self.dropout(scores.transpose(-2, -1).softmax(dim=-1)) @ self._split(self.image_value(image))
         image = image + self.image_scale * self.image_out(self._merge(to_image))
         text = text + self.text_scale * self.text_out(self._merge(to_text))
         return image, text
+
+    def of_image(self, image: Tensor) -> tuple[Tensor, ImageRows]:
+        """The image's side alone: image [B, N, D] that reads no text, and what texts read of it."""
+        image = self.image_norm(image)
+        return image, ImageRows(self._split(self.image_query(image)), self._split(self.image_value(image)))
+
+    def of_text(self, text: Tensor, rows: ImageRows) -> Tensor:
+        """The text's side alone: text [K·B, L, T] with what it reads, the K texts of an image one after the other."""
+        text = self.text_norm(text)
+        side_by_side = text.reshape(rows.queries.shape[0], -1, text.shape[-1])
+        keys = self._split(self.text_key(side_by_side))
+        scores = keys @ rows.queries.transpose(-2, -1) * keys.shape[-1] ** -0.5  # [B, heads, K·L, N]
+        found = self._merge(self.dropout(scores.softmax(dim=-1)) @ rows.values)
+        return text + self.text_scale * self.text_out(found).view_as(text)  # type: ignore[no-any-return]
 
     def _split(self, rows: Tensor) -> Tensor:
         batch, length, _ = rows.shape
@@ -101,20 +129,20 @@ class TextLayer(nn.Module):
         self.output_norm = nn.LayerNorm(width, eps=1e-12)
         self.dropout = nn.Dropout(config.dropout)
 
-    def forward(self, text: Tensor, token_mask: Tensor) -> Tensor:
-        """[B, L, T] to [B, L, T]; real tokens read real tokens only."""
+    def forward(self, text: Tensor, readable: Tensor) -> Tensor:
+        """[B, L, T] to [B, L, T]; readable bool [B, 1 or L, L]: which tokens each token reads."""
         query, key, value = (
             layer(text).unflatten(-1, (self.heads, -1)).transpose(1, 2) for layer in (self.query, self.key, self.value)
         )
         scores = query @ key.transpose(-2, -1) * query.shape[-1] ** -0.5
-        attended = self.dropout(over_tokens(scores, token_mask)) @ value
+        attended = self.dropout(over_tokens(scores, readable)) @ value
         text = self.attention_norm(text + self.dropout(self.out(attended.transpose(1, 2).flatten(2))))
         return self.output_norm(text + self.dropout(self.contract(F.gelu(self.expand(text)))))  # type: ignore[no-any-return]
 
 
-def over_tokens(scores: Tensor, token_mask: Tensor) -> Tensor:
-    """Softmax of scores [B, heads, N, L] over the real tokens, token_mask bool [B, L]."""
-    return scores.masked_fill(~token_mask[:, None, None, :], float("-inf")).softmax(dim=-1)
+def over_tokens(scores: Tensor, readable: Tensor) -> Tensor:
+    """Softmax of scores [B, heads, N, L] over the tokens that may be read, bool [B, 1 or N, L]."""
+    return scores.masked_fill(~readable[:, None], float("-inf")).softmax(dim=-1)
 
 
 class FusionLayer(nn.Module):
@@ -132,7 +160,7 @@ class FusionLayer(nn.Module):
         if self.cross is not None and self.text is not None:
             flat, tokens = self.cross(flatten_levels(levels), tokens, token_mask)
             levels = unflatten_levels(flat, levels)
-            tokens = self.text(tokens, token_mask)
+            tokens = self.text(tokens, token_mask[:, None])
         return self.image(levels), tokens
 
 
@@ -150,6 +178,24 @@ class FusionTower(nn.Module):
         for layer in self.layers:
             levels, tokens = layer(levels, tokens, token_mask)
         return levels, tokens
+
+    def image_path(self, levels: tuple[Tensor, ...]) -> tuple[ImageRows, ...]:
+        """The tower for images that read no text: what any number of texts may then read of them, layer by layer."""
+        path: list[ImageRows] = []
+        for layer in self.layers:
+            assert layer.cross is not None, "without cross-attention no text reads an image"
+            flat, rows = layer.cross.of_image(flatten_levels(levels))
+            path.append(rows)
+            if len(path) < len(self.layers):  # nobody reads what the last layer would make of the image
+                levels = layer.image(unflatten_levels(flat, levels))
+        return tuple(path)
+
+    def text_path(self, text: TextBatch, tokens: Tensor, path: Sequence[ImageRows]) -> Tensor:
+        """Encoded tokens [K·B, L, T] to fused ones, each told from those before it and from the image."""
+        readable = text.causal_mask()
+        for layer, rows in zip(self.layers, path, strict=True):
+            tokens = layer.text(layer.cross.of_text(tokens, rows), readable)
+        return tokens
 
 
 def flatten_levels(levels: tuple[Tensor, ...]) -> Tensor:
