@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from torch import Tensor, nn
 
 from glipv2.models.fusion import FusionConfig, ImageRows
+from glipv2.models.heads.answers import AnswerHeadConfig
 from glipv2.models.heads.contrast import ContrastHeadConfig
 from glipv2.models.heads.masks import MaskHeadConfig
 from glipv2.models.heads.regions import RegionHeadConfig
@@ -34,6 +35,7 @@ class ModelConfig:
     fusion: FusionConfig = field(default_factory=FusionConfig)
     regions: RegionHeadConfig = field(default_factory=RegionHeadConfig)
     contrast: ContrastHeadConfig = field(default_factory=ContrastHeadConfig)
+    answers: AnswerHeadConfig = field(default_factory=AnswerHeadConfig)
     masks: MaskHeadConfig = field(default_factory=MaskHeadConfig)
 
     def build_core(self) -> Core:

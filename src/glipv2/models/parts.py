@@ -10,6 +10,7 @@ from torch import nn
 
 from glipv2.errors import UserError
 from glipv2.models.core import Core, ModelConfig
+from glipv2.models.heads.answers import AnswerHead
 from glipv2.models.heads.contrast import ContrastHead
 from glipv2.models.heads.masks import MaskHead
 from glipv2.models.heads.regions import RegionHead
@@ -56,6 +57,19 @@ class Parts:
         """The pixels of a box that match a phrase."""
         stride = self.model.regions.first_stride
         return self._part("masks", lambda: self.model.masks.build(self.core.image_width, self.core.text_width, stride))
+
+    @cached_property
+    def answers(self) -> AnswerHead:
+        """One of the known answers; UserError when none is known."""
+        if not self.answer_names:
+            raise UserError("no answers to choose from: these weights, or the data trained on, know none")
+        model, count = self.model, len(self.answer_names)
+        return self._part(
+            "answers",
+            lambda: model.answers.build(
+                self.core.image_width, self.core.text_width, model.image.levels, model.regions.first_stride, count
+            ),
+        )
 
     @cached_property
     def words(self) -> WordHead:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import colorsys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -36,3 +36,31 @@ def draw_boxes(image: Image, boxes: Sequence[Sequence[float]], captions: Sequenc
         pen.rectangle((left, top, left + width + 2, top + height + 2), fill=color)
         pen.text((left + 1, top), caption, fill="black", font=font)
     return picture
+
+
+def draw_lines(image: Image, lines: Sequence[str]) -> Image:
+    """A copy of `image` with lines of text on a strip below it, broken where they are wider than the image."""
+    from PIL import Image as Images
+    from PIL import ImageDraw, ImageFont
+
+    size = max(11, round(min(image.size) / 24))
+    font = ImageFont.load_default(size=size)
+    rows = [row for line in lines for row in _broken(line, image.width - 8, font.getlength)]
+    picture = Images.new("RGB", (image.width, image.height + len(rows) * (size + 4) + (6 if rows else 0)), "white")
+    picture.paste(image.convert("RGB"), (0, 0))
+    pen = ImageDraw.Draw(picture)
+    for index, row in enumerate(rows):
+        pen.text((4, image.height + 2 + index * (size + 4)), row, fill="black", font=font)
+    return picture
+
+
+def _broken(line: str, width: float, length: Callable[[str], float]) -> list[str]:
+    """The words of a line in rows that fit; a word that is wider alone has its own."""
+    rows: list[str] = []
+    for word in line.split():
+        longer = f"{rows[-1]} {word}" if rows else word
+        if rows and length(longer) <= width:
+            rows[-1] = longer
+        else:
+            rows.append(word)
+    return rows

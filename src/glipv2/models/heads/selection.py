@@ -88,3 +88,44 @@ def joined(parts: Sequence[ScoredBoxes]) -> ScoredBoxes:
         torch.cat([part.scores for part in parts]),
         torch.cat([part.labels for part in parts]),
     )
+
+
+@dataclass
+class RankingConfig:
+    """How the boxes of one phrase are ranked.
+
+    boxes: kept a phrase; candidates: of a phrase before suppression; iou_threshold: of the suppression;
+    min_score: below it a box is no answer at all. A phrase that is not in the picture may then have none.
+    """
+
+    boxes: int = 10
+    candidates: int = 200
+    iou_threshold: float = 0.6
+    min_score: float = 0.0
+
+
+def ranked_boxes(
+    outputs: RegionOutputs,
+    row: int,
+    phrase_map: Tensor,
+    image_size: tuple[int, int],
+    convention: BoxConvention,
+    config: RankingConfig,
+) -> ScoredBoxes:
+    """The best boxes of each phrase (bool [P, L]) in row `row`, best first; labels are the phrases' places.
+
+    Score as in `candidate_boxes`. Phrases do not compete: each keeps its own, however low they score.
+    """
+    joint = phrase_probabilities(outputs.alignment_logits[row], phrase_map)
+    joint = joint * outputs.centerness[row].float().sigmoid()[:, None]
+    best, regions = joint.topk(min(config.candidates, joint.shape[0]), dim=0)
+    labels = torch.arange(joint.shape[1], device=joint.device).expand_as(best)
+    wanted = best.sqrt() > config.min_score
+    regions, labels, scores = regions[wanted], labels[wanted], best[wanted].sqrt()
+    boxes = convention.decode(outputs.box_deltas[row][regions].float(), outputs.anchors[regions])
+    boxes = convention.clip(boxes, image_size)
+    keep = convention.suppress(boxes, scores, labels, config.iou_threshold)
+    own = labels[keep, None] == torch.arange(joint.shape[1], device=joint.device)
+    place = (own.cumsum(dim=0) * own).sum(dim=1)  # of each box among those of its phrase, from 1
+    keep = keep[place <= config.boxes]
+    return ScoredBoxes(boxes[keep], scores[keep], labels[keep])

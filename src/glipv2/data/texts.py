@@ -1,0 +1,179 @@
+"""Captions and questions to batches: one row a text, any number of texts an image."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from glipv2.data.answers import AnswerList
+from glipv2.data.prompts import TOKEN_STEP, collate_prompts
+from glipv2.data.transforms import Example
+from glipv2.pixels import PixelConfig
+from glipv2.structures import (
+    Caption,
+    Phrase,
+    Prompt,
+    PromptBatch,
+    Question,
+    RegionTargets,
+    TextBatch,
+    TextQueryBatch,
+    TokenizedText,
+    WordTargets,
+)
+from glipv2.structures.batches import pad_rows
+from glipv2.tokenizer import Tokenizer
+
+log = logging.getLogger(__name__)
+
+Text = TypeVar("Text", Caption, Question)
+Chosen = Sequence[Sequence[Caption]] | Sequence[Sequence[Question]]  # the texts of each image
+
+
+class CaptionCollator:
+    """Captions with their phrases. most: drawn for each image of a training batch, 0 = all; evaluation takes all."""
+
+    def __init__(self, pixels: PixelConfig, tokenizer: Tokenizer, *, training: bool, most: int = 0) -> None:
+        self.pixels = pixels
+        self.tokenizer = tokenizer
+        self.training = training
+        self.most = most
+
+    def __call__(self, examples: Sequence[Example]) -> TextQueryBatch:
+        if not self.training:
+            return collate_texts(examples, [one.sample.captions for one in examples], self.pixels, self.tokenizer)
+        chosen = [drawn(example.sample.captions, self.most) for example in examples]
+        return collate_taught(examples, chosen, self.pixels, self.tokenizer, hide_words=True)
+
+
+class QuestionCollator:
+    """Questions with their phrases and how right each answer is. most: see `CaptionCollator`.
+
+    A question none of whose answers is known teaches that all known ones are wrong; this is said once.
+    No word of a question is hidden: it would be another question.
+    """
+
+    def __init__(
+        self, pixels: PixelConfig, tokenizer: Tokenizer, answers: Sequence[str], *, training: bool, most: int = 0
+    ) -> None:
+        self.pixels = pixels
+        self.tokenizer = tokenizer
+        self.answers = AnswerList(answers)
+        self.training = training
+        self.most = most
+        self._said = False
+
+    def __call__(self, examples: Sequence[Example]) -> TextQueryBatch:
+        if not self.training:
+            return collate_texts(examples, [one.sample.questions for one in examples], self.pixels, self.tokenizer)
+        chosen = [drawn(example.sample.questions, self.most) for example in examples]
+        batch = collate_taught(examples, chosen, self.pixels, self.tokenizer, hide_words=False)
+        rows = [self._rightness(question) for own in chosen for question in own]
+        return replace(batch, answers=torch.stack(rows) if rows else torch.zeros(0, len(self.answers)))
+
+    def _rightness(self, question: Question) -> Tensor:
+        if not self._said and not self.answers.knows_one_of(question.answers):
+            self._said = True
+            log.warning(
+                "some questions have none of the %d answers that are learned, as '%s' (%s); they teach that all of "
+                "these are wrong",
+                len(self.answers),
+                question.text,
+                ", ".join(dict.fromkeys(question.answers)),
+            )
+        return self.answers.rightness(question.answers)
+
+
+def drawn(texts: Sequence[Text], most: int) -> list[Text]:
+    """At most `most` of the texts (0 = all), by torch's generator, which Lightning seeds in each worker."""
+    if not most or len(texts) <= most:
+        return list(texts)
+    return [texts[index] for index in torch.randperm(len(texts))[:most].sort().values.tolist()]
+
+
+def prompt_of(text: Caption | Question) -> Prompt:
+    """The text with its phrases labelled by their place in it."""
+    return Prompt(text.text, tuple(Phrase(place, phrase.spans) for place, phrase in enumerate(text.phrases)))
+
+
+def collate_texts(
+    examples: Sequence[Example], chosen: Chosen, pixels: PixelConfig, tokenizer: Tokenizer
+) -> TextQueryBatch:
+    """The examples' images with the texts chosen for each, to be read; nothing is taught."""
+    return _collated(examples, chosen, pixels, tokenizer)[0]
+
+
+def collate_taught(
+    examples: Sequence[Example], chosen: Chosen, pixels: PixelConfig, tokenizer: Tokenizer, *, hide_words: bool
+) -> TextQueryBatch:
+    """The same with the boxes that phrases name. hide_words: any word may be masked, or none.
+
+    A box that no phrase of the text names is a negative for all of its words, and so is everything for a
+    phrase without instances. Words are not propagated to other images (`WordTargets`): what a caption
+    calls "the man" is one man.
+    """
+    batch, encoded = _collated(examples, chosen, pixels, tokenizer)
+    texts = [(row, text) for row, own in enumerate(chosen) for text in own]
+    count, length = batch.prompts.text.token_ids.shape
+    found = [_named(examples[row], text, batch.prompts.phrase_map[at]) for at, (row, text) in enumerate(texts)]
+    boxes, box_mask = pad_rows([named.boxes for named in found] or [torch.zeros(0, 4)])
+    positive_map, _ = pad_rows([named.positive for named in found] or [torch.zeros(0, length, dtype=torch.bool)])
+    judged = torch.tensor([bool(text.phrases) for _, text in texts], dtype=torch.bool)
+    maskable = torch.zeros(count, length, dtype=torch.bool)
+    for row, text in enumerate(encoded if hide_words else ()):
+        maskable[row, : len(text)] = torch.tensor([begin < end for begin, end in text.offsets])
+    return replace(
+        batch,
+        targets=RegionTargets(boxes[:count], box_mask[:count], positive_map[:count], judged),
+        words=WordTargets(
+            box_classes=torch.zeros(count, boxes.shape[1], dtype=torch.int64),
+            token_classes=torch.zeros(count, length, dtype=torch.int64),
+            maskable=maskable,
+        ),
+    )
+
+
+def _collated(
+    examples: Sequence[Example], chosen: Chosen, pixels: PixelConfig, tokenizer: Tokenizer
+) -> tuple[TextQueryBatch, list[TokenizedText]]:
+    texts = tuple(prompt_of(text) for own in chosen for text in own)
+    prompts, encoded = collate_prompts(texts, tokenizer) if texts else (_no_prompts(), [])
+    batch = TextQueryBatch(
+        images=pixels.batch([example.image for example in examples]),
+        texts=texts,
+        prompts=prompts,
+        image_rows=torch.tensor([row for row, own in enumerate(chosen) for _ in own], dtype=torch.int64),
+        truth=tuple(example.truth for example in examples),
+    )
+    return batch, encoded
+
+
+@dataclass(frozen=True)
+class NamedBoxes:
+    """Boxes [N, 4], and positive bool [N, L]: the tokens of all phrases that name each."""
+
+    boxes: Tensor
+    positive: Tensor
+
+
+def _named(example: Example, text: Caption | Question, phrase_map: Tensor) -> NamedBoxes:
+    """The instances that the text names and that are still in the image; crowds teach no box."""
+    count = len(example.instances)
+    places = {own: row for row, own in enumerate(range(count) if example.kept is None else example.kept)}
+    positive = torch.zeros(count, phrase_map.shape[1], dtype=torch.bool)
+    for phrase, tokens in zip(text.phrases, phrase_map, strict=False):  # the map is padded to the longest text
+        for instance in phrase.instances:
+            if instance in places:
+                positive[places[instance]] |= tokens
+    named = positive.any(dim=1) & ~example.instances.is_crowd
+    return NamedBoxes(example.instances.boxes[named], positive[named])
+
+
+def _no_prompts() -> PromptBatch:
+    text = TextBatch(torch.zeros(0, TOKEN_STEP, dtype=torch.int64), torch.zeros(0, TOKEN_STEP, dtype=torch.bool))
+    return PromptBatch(text, torch.zeros(0, 0, TOKEN_STEP, dtype=torch.bool), torch.zeros(0, 0, dtype=torch.int64))

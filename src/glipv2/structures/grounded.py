@@ -1,0 +1,165 @@
+"""What a user sees of texts about an image: where their phrases are, and what is answered."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from glipv2.structures.batches import TensorStruct
+from glipv2.structures.boxes import xyxy_to_xywh
+from glipv2.structures.drawing import draw_boxes, draw_lines
+from glipv2.structures.prompts import Span
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+
+@dataclass(frozen=True)
+class GroundedText(TensorStruct):
+    """A text and the boxes of its phrases in one image, best first.
+
+    spans: the characters of each phrase; boxes float [K, 4] xyxy in pixels of the original image; scores
+    float [K] in [0, 1]; labels int64 [K]: which phrase each box belongs to. A phrase may have no box.
+    """
+
+    text: str
+    spans: tuple[tuple[Span, ...], ...]
+    boxes: Tensor
+    scores: Tensor
+    labels: Tensor
+
+    @property
+    def phrases(self) -> tuple[str, ...]:
+        """The words of each phrase."""
+        return tuple(" ".join(self.text[begin:end] for begin, end in spans) for spans in self.spans)
+
+    def of(self, phrase: int) -> tuple[Tensor, Tensor]:
+        """Boxes [k, 4] and scores [k] of the phrase at a place, best first."""
+        own = self.labels == phrase
+        return self.boxes[own], self.scores[own]
+
+    def above(self, threshold: float) -> GroundedText:
+        """Only boxes whose score is at least `threshold`."""
+        keep = self.scores >= threshold
+        return replace(self, boxes=self.boxes[keep], scores=self.scores[keep], labels=self.labels[keep])
+
+    def lines(self) -> Iterator[tuple[str, str, str]]:
+        """Phrase, score and box of everything found, phrase by phrase; "not found" where there is none."""
+        for place, phrase in enumerate(self.phrases):
+            boxes, scores = self.of(place)
+            for box, score in zip(boxes.tolist(), scores.tolist(), strict=True):
+                yield phrase, f"{score:.3f}", ", ".join(f"{value:.0f}" for value in box)
+            if not len(boxes):
+                yield phrase, "", "not found"
+
+    def to_records(self) -> list[dict[str, Any]]:
+        """One record a phrase: its words, characters, boxes (xywh) and scores."""
+        rows = []
+        for place, (phrase, spans) in enumerate(zip(self.phrases, self.spans, strict=True)):
+            boxes, scores = self.of(place)
+            where = {"bboxes": xyxy_to_xywh(boxes).tolist(), "scores": scores.tolist()}
+            rows.append({"phrase": phrase, "spans": [list(span) for span in spans], **where})
+        return rows
+
+
+@dataclass(frozen=True)
+class GroundedCaptions(TensorStruct):
+    """The captions of one image of `image_size` (height, width), each with its phrases' boxes."""
+
+    image_size: tuple[int, int]
+    captions: tuple[GroundedText, ...]
+
+    def above(self, threshold: float) -> GroundedCaptions:
+        """Without boxes scored below `threshold`."""
+        return replace(self, captions=tuple(caption.above(threshold) for caption in self.captions))
+
+    def lines(self) -> list[tuple[str, str, str]]:
+        """Phrase, score and box."""
+        return [line for caption in self.captions for line in caption.lines()]
+
+    def to_records(self, image_id: int | str) -> list[dict[str, Any]]:
+        """One record a caption, with its phrases."""
+        return [
+            {"image_id": image_id, "caption": caption.text, "phrases": caption.to_records()}
+            for caption in self.captions
+        ]
+
+    def draw(self, image: Image) -> Image:
+        """A copy of the image (of this prediction's size) with every box, and the captions below."""
+        return draw_lines(draw_texts(image, self.captions), [caption.text for caption in self.captions])
+
+
+@dataclass(frozen=True)
+class Answer(TensorStruct):
+    """What is answered to a question, the likeliest first, with probabilities, and where its phrases are seen."""
+
+    question: GroundedText
+    texts: tuple[str, ...]
+    probabilities: tuple[float, ...]
+    question_id: int | None = None
+
+    @property
+    def text(self) -> str:
+        """The likeliest answer."""
+        return self.texts[0]
+
+    @property
+    def probability(self) -> float:
+        """Of the likeliest answer."""
+        return self.probabilities[0]
+
+
+@dataclass(frozen=True)
+class Answers(TensorStruct):
+    """Answers to the questions about one image of `image_size` (height, width)."""
+
+    image_size: tuple[int, int]
+    answers: tuple[Answer, ...]
+
+    def above(self, threshold: float) -> Answers:
+        """Without boxes scored below `threshold`; every question keeps its answer."""
+        answers = tuple(replace(answer, question=answer.question.above(threshold)) for answer in self.answers)
+        return replace(self, answers=answers)
+
+    def lines(self) -> list[tuple[str, str, str]]:
+        """Question and answer with its probability, then the question's phrases with scores and boxes."""
+        found = []
+        for answer in self.answers:
+            found.append((f"{answer.question.text} {answer.text}", f"{answer.probability:.3f}", ""))
+            found += [(f"  {what}", score, where) for what, score, where in answer.question.lines()]
+        return found
+
+    def to_records(self, image_id: int | str) -> list[dict[str, Any]]:
+        """One record a question: its answers with probabilities, and its phrases."""
+        return [
+            {
+                "image_id": image_id,
+                **({} if answer.question_id is None else {"question_id": answer.question_id}),
+                "question": answer.question.text,
+                "answer": answer.text,
+                "answers": [list(pair) for pair in zip(answer.texts, answer.probabilities, strict=True)],
+                "phrases": answer.question.to_records(),
+            }
+            for answer in self.answers
+        ]
+
+    def draw(self, image: Image) -> Image:
+        """A copy of the image with the boxes of the questions' phrases, and questions and answers below."""
+        said = [f"{answer.question.text} {answer.text} {answer.probability:.2f}" for answer in self.answers]
+        return draw_lines(draw_texts(image, [answer.question for answer in self.answers]), said)
+
+
+def draw_texts(image: Image, texts: Sequence[GroundedText], factor: float = 1.0) -> Image:
+    """A copy with the boxes of all phrases, worst first, a colour a phrase; boxes are multiplied by `factor`."""
+    boxes, captions, colors = [], [], []
+    first = 0
+    for text in texts:
+        for box, score, label in zip(text.boxes * factor, text.scores.tolist(), text.labels.tolist(), strict=True):
+            boxes.append(box.tolist())
+            captions.append(f"{text.phrases[label]} {score:.2f}")
+            colors.append(first + label)
+        first += len(text.spans)
+    return draw_boxes(image, boxes[::-1], captions[::-1], colors[::-1])
