@@ -25,12 +25,17 @@ from glipv2.models import ModelConfig
 from glipv2.optim import OptimConfig
 from glipv2.tasks.base import TaskConfig
 from glipv2.tasks.detection import DetectionConfig
+from glipv2.tasks.instance_segmentation import InstanceSegmentationConfig
 from glipv2.tasks.joint import JointConfig
 from glipv2.tracking import TrackingConfig
 from glipv2.trainer import TrainerConfig
 
 SCHEMAS: dict[str, dict[str, type]] = {
-    "task": {"detection": DetectionConfig, "joint": JointConfig},
+    "task": {
+        "detection": DetectionConfig,
+        "instance_segmentation": InstanceSegmentationConfig,
+        "joint": JointConfig,
+    },
     "data": {"shapes": ShapesData, "coco": CocoData},
     "loss": {"glipv2": LossConfig},
 }

@@ -17,7 +17,7 @@ from glipv2.data.transforms import resize
 from glipv2.errors import UserError, nearest
 from glipv2.losses.glipv2 import LossConfig
 from glipv2.models import Parts
-from glipv2.structures import Detections, ImageTruth, Instances, Vocabulary
+from glipv2.structures import Detections, ImageTruth, Instances, Segments, Vocabulary
 from glipv2.tasks.base import Task
 
 Picture = str | Path | Image | Tensor
@@ -68,9 +68,41 @@ class Predictor:
         images: paths, Pillow images or uint8 RGB tensors [3, H, W]. names: default the training
         vocabulary. UserError for a picture that can't be read and for no names.
         """
-        vocabulary = vocabulary_of(names) if names is not None else self.vocabulary
-        found = [result.above(threshold) for result in self.run("detection", images, vocabulary, batch_size)]
+        found: list[Detections] = self._named("detection", images, names, threshold, batch_size)
         return found[0] if is_single(images) else found
+
+    @overload
+    def segment(  # type: ignore[overload-overlap]
+        self, images: Picture, names: Sequence[str] | None = ..., *, threshold: float = ..., batch_size: int = ...
+    ) -> Segments: ...
+
+    @overload
+    def segment(
+        self, images: Sequence[Picture], names: Sequence[str] | None = ..., *, threshold: float = ...,
+        batch_size: int = ...,
+    ) -> list[Segments]: ...  # fmt: skip
+
+    def segment(
+        self,
+        images: Picture | Sequence[Picture],
+        names: Sequence[str] | None = None,
+        *,
+        threshold: float = 0.0,
+        batch_size: int = 8,
+    ) -> Segments | list[Segments]:
+        """As `detect`, with a mask for each object; a name may be any phrase, "the cup next to the book".
+
+        UserError also when these weights were never trained to segment.
+        """
+        found: list[Segments] = self._named("instance_segmentation", images, names, threshold, batch_size)
+        return found[0] if is_single(images) else found
+
+    def _named(
+        self, task: str, images: Picture | Sequence[Picture], names: Sequence[str] | None, threshold: float,
+        batch_size: int,
+    ) -> list[Any]:  # fmt: skip
+        vocabulary = vocabulary_of(names) if names is not None else self.vocabulary
+        return [result.above(threshold) for result in self.run(task, images, vocabulary, batch_size)]
 
     def task_for(self, name: str) -> Task:
         """The task of that name, on these weights: any whose parts they hold; UserError naming what is lacking."""

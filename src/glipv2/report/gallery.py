@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from functools import singledispatch
 from typing import TYPE_CHECKING
 
+import torch
+import torch.nn.functional as F
 from PIL import Image, ImageDraw, ImageFont
 
 from glipv2.errors import UserError
-from glipv2.structures import Detections, ImageTruth, Prediction
+from glipv2.structures import Detections, ImageTruth, Prediction, Segments
 from glipv2.structures.boxes import scale_boxes
-from glipv2.structures.drawing import draw_boxes
+from glipv2.structures.drawing import draw_boxes, draw_masks
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -48,13 +50,19 @@ def panels(
 
 @panels.register
 def _(found: Detections, truth: ImageTruth, panel: Image.Image, threshold: float) -> tuple[Image.Image, Image.Image]:
-    names = found.vocabulary.names  # truth labels index it too
-    labels = [int(label) for label in truth.labels.tolist()]
-    crowds = [bool(crowd) for crowd in truth.is_crowd.tolist()]
-    captions = [names[label] + (" (crowd)" if crowd else "") for label, crowd in zip(labels, crowds, strict=True)]
-    truth_boxes = scale_boxes(truth.boxes.float().cpu(), truth.image_size, (panel.height, panel.width))
-    left = draw_boxes(panel, truth_boxes.tolist(), captions, labels)
+    left = _drawn_truth(panel, truth, found.vocabulary.names)
     return left, _drawn_predictions(panel, found.above(threshold))
+
+
+@panels.register
+def _(found: Segments, truth: ImageTruth, panel: Image.Image, threshold: float) -> tuple[Image.Image, Image.Image]:
+    left, size = panel, (panel.height, panel.width)
+    if truth.masks is not None and len(truth.masks):
+        masks = F.interpolate(truth.masks[:, None].cpu().to(torch.uint8), size)[:, 0].bool()
+        left = draw_masks(panel, masks, truth.labels.tolist())
+    shown = found.above(threshold)
+    right = draw_masks(panel, shown.resized(size).masks(), shown.labels.tolist())
+    return _drawn_truth(left, truth, found.vocabulary.names), _drawn_predictions(right, shown.detections)
 
 
 def contact_sheet(pictures: Sequence[Image.Image], columns: int) -> Image.Image:
@@ -84,6 +92,14 @@ def _resized(picture: Image.Image, min_side: int) -> Image.Image:
         return picture
     width, height = (max(1, round(side * factor)) for side in picture.size)
     return picture.resize((width, height), Image.Resampling.BICUBIC)
+
+
+def _drawn_truth(panel: Image.Image, truth: ImageTruth, names: Sequence[str]) -> Image.Image:
+    labels = [int(label) for label in truth.labels.tolist()]
+    crowds = [bool(crowd) for crowd in truth.is_crowd.tolist()]
+    captions = [names[label] + (" (crowd)" if crowd else "") for label, crowd in zip(labels, crowds, strict=True)]
+    boxes = scale_boxes(truth.boxes.float().cpu(), truth.image_size, (panel.height, panel.width))
+    return draw_boxes(panel, boxes.tolist(), captions, labels)
 
 
 def _drawn_predictions(panel: Image.Image, shown: Detections) -> Image.Image:

@@ -16,6 +16,7 @@ from glipv2.structures.features import Features, FusedFeatures, RegionOutputs
 from glipv2.structures.predictions import Detections, Prediction
 from glipv2.structures.prompts import Phrase, Prompt, TokenizedText, positive_tokens
 from glipv2.structures.samples import Caption, GroundedPhrase, Instances, Question, Sample
+from glipv2.structures.segments import Segments
 from glipv2.structures.vocabulary import Vocabulary, class_identity
 
 __all__ = [
@@ -37,6 +38,7 @@ __all__ = [
     "RegionOutputs",
     "RegionTargets",
     "Sample",
+    "Segments",
     "TensorStruct",
     "TextBatch",
     "TextQueryBatch",

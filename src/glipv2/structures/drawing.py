@@ -6,9 +6,13 @@ import colorsys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+import torch
+from torch import Tensor
+
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+OPACITY = 115  # of 255: what lies under a mask stays visible
 GOLDEN_RATIO = 0.618034  # steps of it around the colour wheel keep neighbouring labels apart
 
 
@@ -35,6 +39,16 @@ def draw_boxes(image: Image, boxes: Sequence[Sequence[float]], captions: Sequenc
         left = max(0.0, min(corners[0], picture.width - width - 2))
         pen.rectangle((left, top, left + width + 2, top + height + 2), fill=color)
         pen.text((left + 1, top), caption, fill="black", font=font)
+    return picture
+
+
+def draw_masks(image: Image, masks: Tensor, labels: Sequence[int]) -> Image:
+    """A copy of `image` with masks bool [K, H, W] of its size in their labels' colours, the first on top."""
+    from PIL import Image as Images
+
+    picture = image.convert("RGB")
+    for mask, label in reversed(list(zip(masks, labels, strict=True))):
+        picture.paste(label_color(label), mask=Images.fromarray((mask * OPACITY).to(torch.uint8).cpu().numpy()))
     return picture
 
 
