@@ -5,6 +5,8 @@ Data sets and the text encoder must agree on it, so it stands below both.
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -19,6 +21,15 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer as Backend
 
 BUILTIN = "builtin"
+CARRIED = "carried:"  # a tokenizer that came inside a weights file, by its checksum
+_carried: dict[str, str] = {}
+
+SPECIAL = ("[PAD]", "<pad>", "[UNK]", "<unk>", "[MASK]", "<mask>")
+BLANKS = (
+    (re.compile(r"\s+([.,:;!?%)\]}])"), r"\1"),
+    (re.compile(r"([(\[{])\s+"), r"\1"),
+    (re.compile(r"(?<=\w) ([-/'’]) (?=\w)"), r"\1"),
+)
 
 
 @dataclass
@@ -31,6 +42,10 @@ class TokenizerConfig:
 
     source: str = BUILTIN
     max_tokens: int = 256
+
+    def serialized(self) -> str | None:
+        """The whole tokenizer as JSON, for weights to carry; None for the builtin one, which every copy has."""
+        return None if self.source == BUILTIN else load_backend(self.source).to_str()
 
     def build(self) -> Tokenizer:
         """The tokenizer; UserError when the source can't be read."""
@@ -46,8 +61,11 @@ class Tokenizer:
         self.pad_id = _first_id(backend, "[PAD]", "<pad>")
         self.unknown_id = _first_id(backend, "[UNK]", "<unk>")
         self.mask_id = _first_id(backend, "[MASK]", "<mask>")
-        self.special_tokens = len(backend.encode("").ids)
-        self.end_id = backend.encode("").ids[-1] if self.special_tokens else self.pad_id
+        ends = backend.encode("").ids  # what stands around every text
+        self.special_tokens = len(ends)
+        self.begin_id, self.end_id = (ends[0], ends[-1]) if ends else (self.pad_id, self.pad_id)
+        special = (backend.token_to_id(name) for name in SPECIAL)
+        self.special_ids = frozenset([*ends, *(token_id for token_id in special if token_id is not None)])
         self._counts: dict[str, int] = {}
 
     @property
@@ -79,22 +97,49 @@ class Tokenizer:
         ids = self._backend.encode(text, add_special_tokens=False).ids
         return any(token_id != self.unknown_id for token_id in ids)
 
+    def decode(self, token_ids: Sequence[int]) -> str:
+        """The text of tokens, special ones left out, with blanks as people set them."""
+        plain = [token_id for token_id in token_ids if token_id not in self.special_ids]
+        return _as_written(self._backend.decode(plain))
+
+
+def _as_written(text: str) -> str:
+    """Without the blanks that word pieces leave around marks: "a man ' s t - shirt ." is "a man's t-shirt."."""
+    for blanks, marks in BLANKS:
+        text = blanks.sub(marks, text)
+    return text.strip()
+
+
+def carried(serialized: str) -> str:
+    """The source under which a serialized tokenizer can be built from now on."""
+    source = CARRIED + hashlib.sha256(serialized.encode()).hexdigest()[:16]
+    _carried[source] = serialized
+    return source
+
 
 @lru_cache(maxsize=4)
 def load_backend(source: str) -> Backend:
     """The Rust tokenizer behind a source (see TokenizerConfig)."""
     if source == BUILTIN:
         return _word_piece(resources.files("glipv2.data").joinpath("vocab.txt").read_text("utf-8").split("\n"), source)
+    if source.startswith(CARRIED):
+        return _from_text(source)
     path = Path(source).expanduser()
-    if path.is_file() and path.suffix == ".txt":
-        return _word_piece(path.read_text("utf-8").split("\n"), source)
-    if path.is_file():
-        return _from_file(path)
-    if path.is_dir() and (path / "tokenizer.json").is_file():
-        return load_backend(str(path / "tokenizer.json"))
-    if path.is_dir() and (path / "vocab.txt").is_file():
-        return load_backend(str(path / "vocab.txt"))
-    return _from_hub(source)
+    inside = [path / name for name in ("tokenizer.json", "vocab.txt")]
+    file = path if path.is_file() else next((candidate for candidate in inside if candidate.is_file()), None)
+    if file is None:
+        return _from_hub(source)
+    if file.suffix == ".txt":
+        return _word_piece(file.read_text("utf-8").split("\n"), source)
+    return _from_file(file)
+
+
+def _from_text(source: str) -> Backend:
+    from tokenizers import Tokenizer as Backend
+
+    if source not in _carried:
+        raise UserError(f"{source} is the tokenizer of a weights file: give weights=FILE, or another tokenizer source")
+    return _without_limits(Backend.from_str(_carried[source]))
 
 
 def _from_file(path: Path) -> Backend:
@@ -129,7 +174,7 @@ def _without_limits(backend: Backend) -> Backend:
 def _word_piece(lines: Sequence[str], source: str) -> Backend:
     """An uncased BERT tokenizer over a list of word pieces, one a line."""
     from tokenizers import Tokenizer as Backend
-    from tokenizers import models, normalizers, pre_tokenizers, processors
+    from tokenizers import decoders, models, normalizers, pre_tokenizers, processors
 
     pieces = {piece: index for index, piece in enumerate(line for line in lines if line)}
     absent = [token for token in ("[PAD]", "[UNK]", "[CLS]", "[SEP]") if token not in pieces]
@@ -140,6 +185,7 @@ def _word_piece(lines: Sequence[str], source: str) -> Backend:
     backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     ends = [(token, pieces[token]) for token in ("[CLS]", "[SEP]")]
     backend.post_processor = processors.TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=ends)
+    backend.decoder = decoders.WordPiece(cleanup=False)
     return backend
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from glipv2.errors import UserError, nearest
@@ -35,6 +36,7 @@ class TextEncoderConfig:
     pretrained: weights of `hub_name` from the model hub; weights: a local folder in the hub's
     layout (config.json and safetensors) instead. Both bring their own config. A single file
     (pytorch_model.bin, model.safetensors) as weights fills the configured architecture.
+    learned_offsets: positions of the prompt that prompt tuning learns an offset for (0 = none).
     """
 
     architecture: str = "bert"
@@ -42,10 +44,11 @@ class TextEncoderConfig:
     pretrained: bool = False
     hub_name: str = "bert-base-uncased"
     weights: str | None = None
+    learned_offsets: int = 0
 
     def build(self, vocab_size: int) -> TextEncoder:
         """The encoder for a tokenizer of `vocab_size` pieces; UserError when they don't fit."""
-        encoder = TextEncoder(self._model(vocab_size))
+        encoder = TextEncoder(self._model(vocab_size), self.learned_offsets)
         rows = encoder.model.get_input_embeddings().num_embeddings
         if rows < vocab_size:
             raise UserError(
@@ -75,10 +78,11 @@ class TextEncoderConfig:
 class TextEncoder(nn.Module):
     """Token ids to the last hidden state of each token."""
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, learned_offsets: int = 0) -> None:
         super().__init__()
         self.width = int(model.config.hidden_size)
         self.model = model
+        self.offsets = nn.Parameter(torch.zeros(learned_offsets, self.width)) if learned_offsets else None
 
     @property
     def embeddings(self) -> Tensor:
@@ -89,7 +93,44 @@ class TextEncoder(nn.Module):
     def forward(self, text: TextBatch) -> Tensor:
         """[B, L] ids to [B, L, T]; padding changes no real token."""
         output = self.model(input_ids=text.token_ids, attention_mask=text.token_mask.long())
-        return output.last_hidden_state  # type: ignore[no-any-return]
+        return self._offset(output.last_hidden_state)
+
+    def causal(self, text: TextBatch) -> Tensor:
+        """The same where each token reads itself and the tokens before it alone: what comes later changes nothing."""
+        output = self.model(input_ids=text.token_ids, attention_mask=self._prepared(text.causal_mask()))
+        return self._offset(output.last_hidden_state)
+
+    def _offset(self, states: Tensor) -> Tensor:
+        """States [B, L, T] plus what prompt tuning has learned for their positions."""
+        if self.offsets is None:
+            return states
+        known = min(states.shape[1], self.offsets.shape[0])
+        return torch.cat([states[:, :known] + self.offsets[:known], states[:, known:]], dim=1)
+
+    @torch.no_grad()
+    def keeps_order(self) -> bool:
+        """Whether `causal` works: an architecture may read masks in its own way and let later words through."""
+        ids = torch.arange(4, device=self.embeddings.device).expand(2, -1).clone()
+        ids[1, -1] = 5
+        was_training = self.training
+        self.eval()
+        first, second = self.causal(TextBatch(ids, torch.ones_like(ids, dtype=torch.bool)))[:, :-1]
+        self.train(was_training)
+        return bool(torch.equal(first, second))
+
+    def _prepared(self, readable: Tensor) -> Tensor | dict[str, Tensor]:
+        """A mask bool [B, L, L] as transformers wants it: with a head axis, and one for each kind of layer."""
+        masks = {"full_attention": readable[:, None]}
+        config = self.model.config
+        if "sliding_attention" in (getattr(config, "layer_types", None) or ()):
+            place = torch.arange(readable.shape[-1], device=readable.device)
+            near = (place[:, None] - place).abs() <= config.sliding_window
+            masks["sliding_attention"] = masks["full_attention"] & near
+        if config._attn_implementation == "eager":  # adds masks to the scores
+            lowest = torch.finfo(self.embeddings.dtype).min
+            zeros = self.embeddings.new_zeros(())
+            masks = {kind: zeros.where(mask, lowest) for kind, mask in masks.items()}
+        return masks if len(masks) > 1 else masks["full_attention"]
 
 
 def described(config: TextEncoderConfig, encoder: TextEncoder) -> TextEncoderConfig:

@@ -1,4 +1,4 @@
-"""What a user sees of texts about an image: where their phrases are, and what is answered."""
+"""What a user sees of texts about an image: where their phrases are, what is answered, and what was written."""
 
 from __future__ import annotations
 
@@ -150,6 +150,41 @@ class Answers(TensorStruct):
         """A copy of the image with the boxes of the questions' phrases, and questions and answers below."""
         said = [f"{answer.question.text} {answer.text} {answer.probability:.2f}" for answer in self.answers]
         return draw_lines(draw_texts(image, [answer.question for answer in self.answers]), said)
+
+
+@dataclass(frozen=True)
+class ImageCaption(TensorStruct):
+    """What was written about one image of `image_size` (height, width), and where its phrases are seen.
+
+    probability: of a token on average (geometric mean), in [0, 1]. Without grounding there are no phrases.
+    """
+
+    image_size: tuple[int, int]
+    grounded: GroundedText
+    probability: float
+
+    @property
+    def text(self) -> str:
+        """The sentence."""
+        return self.grounded.text
+
+    def above(self, threshold: float) -> ImageCaption:
+        """Without boxes scored below `threshold`; the sentence stays."""
+        return replace(self, grounded=self.grounded.above(threshold))
+
+    def lines(self) -> list[tuple[str, str, str]]:
+        """The sentence with its probability, then its phrases with scores and boxes."""
+        phrases = [(f"  {what}", score, where) for what, score, where in self.grounded.lines()]
+        return [(self.text, f"{self.probability:.3f}", ""), *phrases]
+
+    def to_records(self, image_id: int | str) -> list[dict[str, Any]]:
+        """A COCO caption result, with its phrases where they were looked for."""
+        phrases = {"phrases": self.grounded.to_records()} if self.grounded.spans else {}
+        return [{"image_id": image_id, "caption": self.text, "score": self.probability, **phrases}]
+
+    def draw(self, image: Image) -> Image:
+        """A copy of the image with the boxes of the sentence's phrases, and the sentence below."""
+        return draw_lines(draw_texts(image, [self.grounded]), [self.text])
 
 
 def draw_texts(image: Image, texts: Sequence[GroundedText], factor: float = 1.0) -> Image:
