@@ -22,7 +22,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("structures",),
     ("tokenizer", "pixels"),
     ("data", "models", "matching", "losses", "metrics", "report"),
-    ("optim", "trainer", "tracking", "callbacks", "runs"),
+    ("optim", "trainer", "tracking", "callbacks", "runs", "tune"),
     ("tasks",),
     ("config",),
     ("checkpoints",),

@@ -25,6 +25,7 @@ from glipv2.models.weights import Contents, load_into, opened, read_file
 from glipv2.structures import Vocabulary
 from glipv2.tasks.base import RECORD_KEY, Task, TaskConfig
 from glipv2.tasks.detection import DetectionConfig
+from glipv2.tokenizer import carried
 
 log = logging.getLogger(__name__)
 
@@ -78,6 +79,7 @@ def record_of(
         "task_config": to_plain(task),
         "vocabulary": vocabulary.to_json(),
         "answers": list(answers),
+        "tokenizer": model.tokenizer.serialized(),
     }
 
 
@@ -135,7 +137,7 @@ def _own(path: Path, contents: Contents, text: str) -> Checkpoint:
         return Checkpoint(
             source=str(path),
             tensors=contents.tensors,
-            model=from_plain(ModelConfig, record["model"], str(path)),
+            model=_with_tokenizer(from_plain(ModelConfig, record["model"], str(path)), record.get("tokenizer")),
             task=from_plain(task_schema, record["task_config"], str(path)),
             vocabulary=Vocabulary.from_json(record["vocabulary"]),
             answers=tuple(record.get("answers", ())),
@@ -144,6 +146,13 @@ def _own(path: Path, contents: Contents, text: str) -> Checkpoint:
         )
     except (json.JSONDecodeError, KeyError, TypeError) as error:
         raise UserError(f"{path}: what it says of its model can't be read ({error!r})") from error
+
+
+def _with_tokenizer(model: ModelConfig, serialized: str | None) -> ModelConfig:
+    """The model with the tokenizer that its weights carry, wherever the original lies now."""
+    if serialized is None:
+        return model
+    return replace(model, tokenizer=replace(model.tokenizer, source=carried(serialized)))
 
 
 def _released(path: Path, contents: Contents) -> Checkpoint:

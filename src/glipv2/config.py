@@ -29,6 +29,7 @@ from glipv2.tasks.instance_segmentation import InstanceSegmentationConfig
 from glipv2.tasks.joint import JointConfig
 from glipv2.tracking import TrackingConfig
 from glipv2.trainer import TrainerConfig
+from glipv2.tune import LinearTuneConfig, LoraTuneConfig, PromptTuneConfig, TuneConfig
 
 SCHEMAS: dict[str, dict[str, type]] = {
     "task": {
@@ -38,6 +39,7 @@ SCHEMAS: dict[str, dict[str, type]] = {
     },
     "data": {"shapes": ShapesData, "coco": CocoData},
     "loss": {"glipv2": LossConfig},
+    "tune": {config.name: config for config in (TuneConfig, LinearTuneConfig, PromptTuneConfig, LoraTuneConfig)},
 }
 PLUGIN_GROUPS = tuple(SCHEMAS)
 
@@ -63,6 +65,7 @@ class TrainConfig:
     task: TaskConfig = MISSING
     data: DataConfig = MISSING
     loss: Any = MISSING
+    tune: TuneConfig = field(default_factory=TuneConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
@@ -75,7 +78,9 @@ class TrainConfig:
         self.data.check_split(self.split)
         for split in self.also_evaluate:
             self.data.check_split(split)
-        check_pair(self.task, self.data)
+        for stream in self.task.streams().values():
+            check_pair(stream.task, self.data)
+        self.tune.check(self.data.prompts.shuffle)
 
 
 @dataclass

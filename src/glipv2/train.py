@@ -24,6 +24,7 @@ from glipv2.models.weights import load_into
 from glipv2.runs import claim_folder, environment, write_json, write_metrics, write_text
 from glipv2.tasks.base import Task
 from glipv2.tracking import end_tracking
+from glipv2.tune import trainable_parameters
 
 log = logging.getLogger(__name__)
 
@@ -75,11 +76,14 @@ def _run(
 
 def build_task(config: TrainConfig, start: Checkpoint | None = None, answers: Sequence[str] = ()) -> Task:
     """The task of a config, with the weights of `start` where it is given."""
-    task = config.task.build(config.model, config.loss, answers)
+    task = config.task.build(config.tune.prepared(config.model), config.loss, answers)
     task.optim = config.optim
-    task.optim.freeze(task)
     if start:
         _take_over(task, config, start)
+    config.tune.apply(task)
+    task.optim.freeze(task)
+    log.info("%s", trainable_parameters(task))
+    task.train()
     if config.trainer.channels_last:
         task = task.to(memory_format=torch.channels_last)
     return task
@@ -102,7 +106,8 @@ def _with_model_of(config: TrainConfig, start: Checkpoint) -> TrainConfig:
 def _take_over(task: Task, config: TrainConfig, start: Checkpoint) -> None:
     """Another run's weights: the whole core must fit, heads may be new."""
     report = load_into(task, start.tensors, start.source, f"{config.model.name} {config.task.name} model")
-    unfit = [name for name in (*report.missing, *report.wrong_shape) if name.startswith("core.")]
+    lacking = [name for name in report.missing if name not in config.tune.adds]
+    unfit = [name for name in (*lacking, *report.wrong_shape) if name.startswith("core.")]
     if unfit:
         raise UserError(
             f"weights={config.weights}: {len(unfit)} tensors of the core don't fit model={config.model.name}, "
@@ -129,6 +134,7 @@ def _finish(config: TrainConfig, folder: Path, task: Task, data: DataModule, tra
     best = folder / "checkpoints/best.ckpt"
     if best.is_file():
         task.load_state_dict(torch.load(best, map_location="cpu", weights_only=True)["state_dict"])
+    config.tune.merge(task)
     if trainer.is_global_zero:
         save_weights(folder / WEIGHTS_FILE, task.state_dict(), task.record)
     scores: dict[str, float] = {}

@@ -274,7 +274,9 @@ def test_ranks_share_one_normaliser_so_that_their_mean_is_the_loss_of_the_whole(
         some.level_sizes,
     )
     assert not none.box_mask.any()
-    targets = RegionTargets(*(torch.cat([value, torch.zeros_like(value)]) for value in vars(boxes).values()))
+    targets = RegionTargets(
+        *(torch.cat([value, torch.zeros_like(value)]) for value in vars(boxes).values() if value is not None)
+    )
     whole = loss_of(outputs, targets)
     assert ranks[0]["terms"]["matched"] == whole.matched.item() > 0
     assert ranks[1]["terms"]["matched"] == 0

@@ -6,7 +6,7 @@ import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, TypeVar
 
 import pytorch_lightning as pl
 import torch
@@ -113,6 +113,15 @@ class Task(pl.LightningModule):
             if isinstance(value, nn.Module):
                 self.add_module(entry.name, value)
         return parts
+
+    def train(self, mode: bool = True) -> Self:
+        """Parts that are not trained stay as in evaluation: no dropout, no moving statistics."""
+        super().train(mode)
+        for module in self.modules():
+            parameters = list(module.parameters())
+            if mode and parameters and not any(parameter.requires_grad for parameter in parameters):
+                module.eval()
+        return self
 
     def subtasks(self) -> Mapping[str, Task]:
         """The tasks that validation measures, by name: itself, or several for a joint task."""
