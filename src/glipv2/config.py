@@ -24,6 +24,7 @@ from glipv2.losses.glipv2 import LossConfig
 from glipv2.models import ModelConfig
 from glipv2.optim import OptimConfig
 from glipv2.tasks.base import TaskConfig
+from glipv2.tasks.captioning import CaptioningConfig
 from glipv2.tasks.detection import DetectionConfig
 from glipv2.tasks.instance_segmentation import InstanceSegmentationConfig
 from glipv2.tasks.joint import JointConfig
@@ -33,6 +34,7 @@ from glipv2.tune import LinearTuneConfig, LoraTuneConfig, PromptTuneConfig, Tune
 
 SCHEMAS: dict[str, dict[str, type]] = {
     "task": {
+        "captioning": CaptioningConfig,
         "detection": DetectionConfig,
         "instance_segmentation": InstanceSegmentationConfig,
         "joint": JointConfig,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, overload
 
@@ -18,6 +19,7 @@ from glipv2.errors import UserError, nearest
 from glipv2.losses.glipv2 import LossConfig
 from glipv2.models import Parts
 from glipv2.structures import Detections, ImageTruth, Instances, Segments, Vocabulary
+from glipv2.structures.grounded import ImageCaption
 from glipv2.tasks.base import Task
 
 Picture = str | Path | Image | Tensor
@@ -95,6 +97,35 @@ class Predictor:
         UserError also when these weights were never trained to segment.
         """
         found: list[Segments] = self._named("instance_segmentation", images, names, threshold, batch_size)
+        return found[0] if is_single(images) else found
+
+    @overload
+    def caption(  # type: ignore[overload-overlap]
+        self, images: Picture, *, beams: int | None = ..., threshold: float = ..., batch_size: int = ...
+    ) -> ImageCaption: ...
+
+    @overload
+    def caption(
+        self, images: Sequence[Picture], *, beams: int | None = ..., threshold: float = ..., batch_size: int = ...
+    ) -> list[ImageCaption]: ...
+
+    def caption(
+        self,
+        images: Picture | Sequence[Picture],
+        *,
+        beams: int | None = None,
+        threshold: float = 0.0,
+        batch_size: int = 8,
+    ) -> ImageCaption | list[ImageCaption]:
+        """A sentence about each picture, with boxes of its phrases where the weights were trained to ground captions.
+
+        beams: sentences followed at once, 1 = greedy, default as in training. UserError when these weights
+        were never trained to write.
+        """
+        search = self.task_for("captioning").request("")
+        if beams is not None:
+            search = replace(search, beams=beams)
+        found = [result.above(threshold) for result in self.run("captioning", images, search, batch_size)]
         return found[0] if is_single(images) else found
 
     def _named(

@@ -13,7 +13,10 @@ from glipv2.errors import UserError
 
 @dataclass
 class ShapesData(DataConfig):
-    """`data=shapes`: procedural scenes, no files. Split "unseen" holds names never met in training."""
+    """`data=shapes`: procedural scenes, no files. Split "unseen" holds names never met in training.
+
+    eval_captions: sentences that are true of a scene, against which a written one is judged; training has one.
+    """
 
     provides: ClassVar[frozenset[str]] = frozenset({"boxes", "masks", "phrases", "captions", "questions"})
     splits: ClassVar[tuple[str, ...]] = ("train", "val", "unseen")
@@ -23,13 +26,21 @@ class ShapesData(DataConfig):
     max_objects: int = 6
     train_scenes: int = 100_000
     eval_scenes: int = 500
+    eval_captions: int = 5
 
     def dataset(self, split: str, needs: frozenset[str] = frozenset()) -> SampleDataset:
         """Scenes of a split: every training index is another scene. Language is made where it is needed."""
         self.check_split(split)
-        length = self.train_scenes if split == "train" else self.eval_scenes
-        spoken = bool(needs & {"phrases", "captions", "questions"})
-        return ShapesDataset(split, length, self.seed, self.image_size, self.max_objects, with_language=spoken)
+        length, captions = (self.train_scenes, 1) if split == "train" else (self.eval_scenes, self.eval_captions)
+        return ShapesDataset(
+            split,
+            length,
+            self.seed,
+            self.image_size,
+            self.max_objects,
+            with_language=bool(needs & {"phrases", "captions", "questions"}),
+            captions_per_scene=captions if "captions" in needs else 1,
+        )
 
 
 @dataclass

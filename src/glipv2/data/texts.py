@@ -142,7 +142,7 @@ def _collated(
     examples: Sequence[Example], chosen: Chosen, pixels: PixelConfig, tokenizer: Tokenizer
 ) -> tuple[TextQueryBatch, list[TokenizedText]]:
     texts = tuple(prompt_of(text) for own in chosen for text in own)
-    prompts, encoded = collate_prompts(texts, tokenizer) if texts else (_no_prompts(), [])
+    prompts, encoded = collate_prompts(texts, tokenizer) if texts else (no_prompts(), [])
     batch = TextQueryBatch(
         images=pixels.batch([example.image for example in examples]),
         texts=texts,
@@ -174,6 +174,7 @@ def _named(example: Example, text: Caption | Question, phrase_map: Tensor) -> Na
     return NamedBoxes(example.instances.boxes[named], positive[named])
 
 
-def _no_prompts() -> PromptBatch:
+def no_prompts() -> PromptBatch:
+    """Of no text."""
     text = TextBatch(torch.zeros(0, TOKEN_STEP, dtype=torch.int64), torch.zeros(0, TOKEN_STEP, dtype=torch.bool))
     return PromptBatch(text, torch.zeros(0, 0, TOKEN_STEP, dtype=torch.bool), torch.zeros(0, 0, dtype=torch.int64))

@@ -13,7 +13,8 @@ from PIL import Image, ImageDraw, ImageFont
 from glipv2.errors import UserError
 from glipv2.structures import Detections, ImageTruth, Prediction, Segments
 from glipv2.structures.boxes import scale_boxes
-from glipv2.structures.drawing import draw_boxes, draw_masks
+from glipv2.structures.drawing import draw_boxes, draw_lines, draw_masks
+from glipv2.structures.grounded import ImageCaption, draw_texts
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -65,6 +66,13 @@ def _(found: Segments, truth: ImageTruth, panel: Image.Image, threshold: float) 
     return _drawn_truth(left, truth, found.vocabulary.names), _drawn_predictions(right, shown.detections)
 
 
+@panels.register
+def _(found: ImageCaption, truth: ImageTruth, panel: Image.Image, threshold: float) -> tuple[Image.Image, Image.Image]:
+    left = draw_lines(panel, [caption.text for caption in truth.captions])
+    factor = panel.width / found.image_size[1]
+    return left, draw_lines(draw_texts(panel, [found.above(threshold).grounded], factor), [found.text])
+
+
 def contact_sheet(pictures: Sequence[Image.Image], columns: int) -> Image.Image:
     """Pictures row by row in a grid of `columns`, each in the middle of a cell as large as the largest.
 
@@ -110,7 +118,8 @@ def _drawn_predictions(panel: Image.Image, shown: Detections) -> Image.Image:
 
 
 def _joined(left: Image.Image, left_title: str, right: Image.Image, right_title: str) -> Image.Image:
-    joined = Image.new("RGB", (left.width + right.width, left.height + HEADING_HEIGHT), PAPER)
+    height = max(left.height, right.height)  # texts below the pictures differ in length
+    joined = Image.new("RGB", (left.width + right.width, height + HEADING_HEIGHT), PAPER)
     pen = ImageDraw.Draw(joined)
     font = ImageFont.load_default(size=HEADING_SIZE)
     for place, (panel, title) in ((0, (left, left_title)), (left.width, (right, right_title))):

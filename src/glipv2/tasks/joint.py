@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from glipv2.errors import UserError, nearest
 from glipv2.tasks.base import LossReport, Stream, Task, TaskConfig
+from glipv2.tasks.captioning import CaptioningConfig
 from glipv2.tasks.detection import DetectionConfig
 from glipv2.tasks.instance_segmentation import InstanceSegmentationConfig
 
@@ -31,6 +32,7 @@ class JointConfig(TaskConfig):
     weights: dict[str, float] = field(default_factory=lambda: {"detection": 1.0})
     detection: DetectionConfig = field(default_factory=DetectionConfig)
     instance_segmentation: InstanceSegmentationConfig = field(default_factory=InstanceSegmentationConfig)
+    captioning: CaptioningConfig = field(default_factory=CaptioningConfig)
 
     def streams(self) -> Mapping[str, Stream]:
         """The tasks with a weight."""

@@ -130,8 +130,10 @@ class ShapesDataset(Dataset[Sample]):
     def _tell(self, scene: Scene, stamps: list[Stamp], number: int) -> tuple[tuple[Caption, ...], tuple[Question, ...]]:
         random = random_source(self.seed, self.split, number, "language")
         hidden = occlusions(stamps)
-        captions = tuple(write_caption(scene, hidden, random) for _ in range(self.captions_per_scene))
-        return captions, ask(scene, split_pairs(self.split), self.questions_per_scene, random)
+        first = [write_caption(scene, hidden, random) for _ in range(min(self.captions_per_scene, 1))]
+        questions = ask(scene, split_pairs(self.split), self.questions_per_scene, random)
+        others = [write_caption(scene, hidden, random) for _ in range(self.captions_per_scene - 1)]  # change no question
+        return (*first, *others), questions
 
 
 def words() -> tuple[str, ...]:
