@@ -22,6 +22,7 @@ from glipv2.config import TrainConfig, config_folder, register_schemas, typed
 from glipv2.losses.glipv2 import LossConfig
 from glipv2.models import ModelConfig
 from glipv2.models.fusion import FusionConfig
+from glipv2.models.heads.masks import MaskHeadConfig
 from glipv2.models.heads.regions import RegionHeadConfig
 from glipv2.models.image import ImageEncoderConfig
 from glipv2.models.text import TextEncoderConfig
@@ -65,6 +66,7 @@ def tiny_model() -> ModelConfig:
             layers=2, attention_width=32, heads=2, text_heads=2, text_feedforward=64, dropout=0.0, groups=4
         ),
         regions=RegionHeadConfig(anchor_scale=4.0),
+        masks=MaskHeadConfig(width=16, pixels=True),
     )
 
 
