@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from glipv2.data.shapes import ShapesDataset
 from glipv2.errors import UserError
 from glipv2.tokenizer import Tokenizer, TokenizerConfig
 
@@ -110,3 +111,30 @@ def test_a_name_that_the_hub_can_not_give_says_what_to_do(monkeypatch: pytest.Mo
     monkeypatch.setattr("transformers.AutoTokenizer.from_pretrained", unreachable)
     with pytest.raises(UserError, match=r"no tokenizer at '.*nowhere'.*set model\.tokenizer\.source"):
         TokenizerConfig(source=str(tmp_path / "nowhere")).build()
+
+
+def test_tokens_become_the_text_again() -> None:
+    builtin = TokenizerConfig().build()
+    for index in range(40):
+        for caption in ShapesDataset("val", 40, image_size=64, captions_per_scene=2)[index].captions:
+            (encoded,) = builtin.encode([caption.text])
+            assert builtin.decode(encoded.token_ids) == caption.text
+    assert builtin.decode(()) == ""
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["a man's t-shirt, red.", "is it (really) a dog? yes!", "a dog; a cat: 20% of [all] {things}", "black/white"],
+)
+def test_marks_stand_where_people_set_them(text: str) -> None:
+    builtin = TokenizerConfig().build()
+    (encoded,) = builtin.encode([text])
+    assert builtin.decode(encoded.token_ids) == text
+
+
+def test_special_tokens_are_no_text() -> None:
+    builtin = TokenizerConfig().build()
+    (encoded,) = builtin.encode(["a red circle"])
+    assert {builtin.begin_id, builtin.end_id} <= set(encoded.token_ids) & builtin.special_ids
+    ids = [builtin.mask_id, *encoded.token_ids, builtin.pad_id, builtin.unknown_id]
+    assert builtin.decode(ids) == "a red circle"

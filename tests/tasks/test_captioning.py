@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -416,3 +419,30 @@ def test_one_batch_is_learned_by_heart(model_config: ModelConfig) -> None:
             break
     found = task.eval().predictions(batch)
     assert [one.text for one in found] == [prompt.text for prompt in batch.texts]
+
+
+@pytest.mark.slow
+def test_a_run_writes_captions_from_training_to_prediction(glipv2: Callable[..., Any], tmp_path: Path) -> None:
+    tiny = ["model=nano", "model.pixels.short_side=64", "data.image_size=64", "data.batch_size=2", "data.workers=0"]
+    tiny += ["data.eval_scenes=4", "trainer.accelerator=cpu", "trainer.max_steps=2", "tracking=off", "output=run"]
+    grounded = [
+        "task=captioning",
+        "task.grounded=true",
+        "task.generation.max_length=6",
+        "task.selection.min_probability=0",
+    ]
+    ended = glipv2(tmp_path, "train", *tiny, *grounded)
+    assert ended.code == 0, ended.err
+    metrics = json.loads((tmp_path / "run/metrics.json").read_text())
+    assert {"captioning/cider_d", "captioning/bleu_4", "captioning/cider_d_other_scene"} <= set(metrics)
+    assert len(list((tmp_path / "run/gallery/val").iterdir())) == 4
+    (tmp_path / "photos").mkdir()
+    for name, size in (("first", (90, 60)), ("second", (50, 70))):
+        Image.new("RGB", size, "red").save(tmp_path / "photos" / f"{name}.png")
+    ended = glipv2(tmp_path, "predict", "weights=run", "images=photos", "threshold=0")
+    assert ended.code == 0, ended.err
+    written = json.loads((tmp_path / "predictions/predictions.json").read_text())
+    assert written["task"] == "captioning"
+    assert [record["file_name"] for record in written["annotations"]] == ["first.png", "second.png"]
+    assert all(record["caption"] and "phrases" in record for record in written["annotations"])
+    assert glipv2(tmp_path, "predict", "weights=run", "images=photos", "text=a dog").code == 2

@@ -109,14 +109,19 @@ class TextEncoder(nn.Module):
 
     @torch.no_grad()
     def keeps_order(self) -> bool:
-        """Whether `causal` works: an architecture may read masks in its own way and let later words through."""
+        """Whether `causal` works: an architecture may read masks in its own way and let later words through.
+
+        Found by trying; taken for granted on the meta device, where nothing is computed.
+        """
+        if self.embeddings.is_meta:
+            return True
         ids = torch.arange(4, device=self.embeddings.device).expand(2, -1).clone()
         ids[1, -1] = 5
         was_training = self.training
         self.eval()
         first, second = self.causal(TextBatch(ids, torch.ones_like(ids, dtype=torch.bool)))[:, :-1]
         self.train(was_training)
-        return bool(torch.equal(first, second))
+        return bool(torch.allclose(first, second, atol=1e-5))
 
     def _prepared(self, readable: Tensor) -> Tensor | dict[str, Tensor]:
         """A mask bool [B, L, L] as transformers wants it: with a head axis, and one for each kind of layer."""

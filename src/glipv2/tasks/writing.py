@@ -77,7 +77,7 @@ class Writer:
             text = TextBatch(ids.flatten(0, 1), torch.ones_like(ids, dtype=torch.bool).flatten(0, 1))
             latest = torch.zeros_like(text.token_mask)
             latest[:, -1] = True
-            return self.logits(path, text, latest).unflatten(0, ids.shape[:2])
+            return self.logits(path, text, latest).view(*ids.shape[:2], -1)
 
         ends = Ends(self.tokenizer.begin_id, self.tokenizer.end_id, self.tokenizer.special_ids)
         return search(next_word, levels[0].shape[0], ends, config, levels[0].device)
