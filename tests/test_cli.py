@@ -157,6 +157,11 @@ def test_each_command_shows_its_help_and_its_config_without_running(glipv2: Comm
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_task_is_chosen_by_its_name_in_predict_too(glipv2: Command, tmp_path: Path) -> None:
+    shown = glipv2(tmp_path, "predict", "--cfg", "job", "task=instance_segmentation", "weights=w", "images=i")
+    assert "task_name: instance_segmentation" in shown.out
+
+
 @pytest.mark.parametrize(
     ("argument", "passed"),
     [

@@ -201,6 +201,23 @@ def test_a_run_can_start_from_anothers_weights(home: Path, glipv2: Command, tmp_
     assert all(torch.equal(first[name], then[name]) for name in trained)
 
 
+def test_a_second_stage_adds_masks_to_a_detector(home: Path, glipv2: Command, photos: Path, tmp_path: Path) -> None:
+    words = (*TINY, "task=instance_segmentation", "task.train=mask_head_only", "trainer.max_steps=2", "gallery=2")
+    assert "weights=RUN" in refused(glipv2(tmp_path, "train", *words, "output=bare"))
+    done(glipv2(tmp_path, "train", *words, "output=masks", f"weights={home / 'run'}"))
+    first, then = (load_file(path / "weights.safetensors") for path in (home / "run", tmp_path / "masks"))
+    assert all(torch.equal(value, then[name]) for name, value in first.items())
+    metrics = json.loads((tmp_path / "masks/metrics.json").read_text())
+    assert 0 <= metrics["instance_segmentation/mask_ap"] <= 1
+    assert len(list((tmp_path / "masks/gallery").rglob("*.png"))) == 2
+    words = ("weights=masks", f"images={photos}", "text=a red circle.", "threshold=0", "task=instance_segmentation")
+    done(glipv2(tmp_path, "predict", *words, "output=found"))
+    content = json.loads((tmp_path / "found/predictions.json").read_text())
+    sizes = {image["id"]: [image["height"], image["width"]] for image in content["images"]}
+    assert content["annotations"]
+    assert all(record["segmentation"]["size"] == sizes[record["image_id"]] for record in content["annotations"])
+
+
 def test_a_sweep_makes_one_run_a_job(glipv2: Command, tmp_path: Path) -> None:
     done(glipv2(tmp_path, "train", "-m", *TINY, "trainer.max_steps=1", "name=both", "seed=1,2"))
     (sweep,) = (tmp_path / "runs/both").iterdir()

@@ -76,7 +76,8 @@ def _run_hydra(command: str, arguments: list[str]) -> None:
 
     register_schemas()
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # exceptions come to us instead of being printed
-    sys.argv = [f"glipv2 {command}", *map(quoted, arguments)]
+    words = [re.sub("^task=", "task_name=", word) if command == "predict" else word for word in arguments]
+    sys.argv = [f"glipv2 {command}", *map(quoted, words)]  # Hydra would take task= for the group of presets
 
     def job(config: DictConfig) -> Any:
         try:

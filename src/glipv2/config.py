@@ -28,6 +28,8 @@ from glipv2.tasks.captioning import CaptioningConfig
 from glipv2.tasks.detection import DetectionConfig
 from glipv2.tasks.instance_segmentation import InstanceSegmentationConfig
 from glipv2.tasks.joint import JointConfig
+from glipv2.tasks.phrase_grounding import PhraseGroundingConfig
+from glipv2.tasks.vqa import VqaConfig
 from glipv2.tracking import TrackingConfig
 from glipv2.trainer import TrainerConfig
 from glipv2.tune import LinearTuneConfig, LoraTuneConfig, PromptTuneConfig, TuneConfig
@@ -38,6 +40,8 @@ SCHEMAS: dict[str, dict[str, type]] = {
         "detection": DetectionConfig,
         "instance_segmentation": InstanceSegmentationConfig,
         "joint": JointConfig,
+        "phrase_grounding": PhraseGroundingConfig,
+        "vqa": VqaConfig,
     },
     "data": {"shapes": ShapesData, "coco": CocoData},
     "loss": {"glipv2": LossConfig},
@@ -80,6 +84,7 @@ class TrainConfig:
         self.data.check_split(self.split)
         for split in self.also_evaluate:
             self.data.check_split(split)
+        self.task.check(started=bool(self.weights or self.resume))
         for stream in self.task.streams().values():
             check_pair(stream.task, self.data)
         self.tune.check(self.data.prompts.shuffle)
@@ -101,14 +106,15 @@ class EvaluateConfig:
 class PredictConfig:
     """`glipv2 predict`: what a task says of pictures, as JSON, pictures and a table.
 
-    text: what is asked: names for detection and segmentation, a caption to ground, a question. task:
-    default the one (or the first) that the weights were trained for.
+    text: what is asked: names for detection and segmentation, a caption to ground, a question.
+    task_name (in the command simply task=NAME): default the one, or the first, that the weights were
+    trained for.
     """
 
     weights: str = MISSING
     images: str = MISSING
     text: str = ""
-    task: str | None = None
+    task_name: str | None = None
     output: str = "predictions"
     threshold: float = 0.3
     batch_size: int = 8

@@ -101,7 +101,7 @@ def evaluate(config: EvaluateConfig) -> dict[str, float]:
 
 def summary(scores: Mapping[str, float]) -> str:
     """The headline numbers, without those of single classes."""
-    kinds = ("box_", "mask_", "ar_", "cider_d", "bleu_4", "rouge_l")
+    kinds = ("box_", "mask_", "ar_", "cider_d", "bleu_4", "rouge_l", "recall_", "merged_", "accuracy")
     headline = {name: round(value, 4) for name, value in scores.items() if name.split("/")[-1].startswith(kinds)}
     return json.dumps(headline, indent=2)
 

@@ -14,12 +14,13 @@ from torch import Tensor
 from glipv2.checkpoints import read_checkpoint
 from glipv2.config import SCHEMAS
 from glipv2.data.images import read_image, to_tensor
+from glipv2.data.noun_phrases import prompt_of_phrases
 from glipv2.data.transforms import resize
 from glipv2.errors import UserError, nearest
 from glipv2.losses.glipv2 import LossConfig
 from glipv2.models import Parts
-from glipv2.structures import Detections, ImageTruth, Instances, Segments, Vocabulary
-from glipv2.structures.grounded import ImageCaption
+from glipv2.structures import Detections, ImageTruth, Instances, Segments, Span, Vocabulary
+from glipv2.structures.grounded import Answers, GroundedCaptions, ImageCaption
 from glipv2.tasks.base import Task
 
 Picture = str | Path | Image | Tensor
@@ -126,6 +127,58 @@ class Predictor:
         if beams is not None:
             search = replace(search, beams=beams)
         found = [result.above(threshold) for result in self.run("captioning", images, search, batch_size)]
+        return found[0] if is_single(images) else found
+
+    @overload
+    def ground(  # type: ignore[overload-overlap]
+        self, images: Picture, caption: str, phrases: Sequence[str | Span] | None = ..., *, threshold: float = ...,
+        batch_size: int = ...,
+    ) -> GroundedCaptions: ...  # fmt: skip
+
+    @overload
+    def ground(
+        self, images: Sequence[Picture], caption: str, phrases: Sequence[str | Span] | None = ..., *,
+        threshold: float = ..., batch_size: int = ...,
+    ) -> list[GroundedCaptions]: ...  # fmt: skip
+
+    def ground(
+        self,
+        images: Picture | Sequence[Picture],
+        caption: str,
+        phrases: Sequence[str | Span] | None = None,
+        *,
+        threshold: float = 0.0,
+        batch_size: int = 8,
+    ) -> GroundedCaptions | list[GroundedCaptions]:
+        """The boxes of a caption's phrases in each picture, best first; below `threshold` a phrase may have none.
+
+        phrases: words of the caption, or their characters (begin, end) where words come twice; default those
+        [in brackets], or the noun phrases. UserError for words that the caption lacks and when it has no phrase.
+        """
+        task = self.task_for("phrase_grounding")
+        request = task.request(caption) if phrases is None else prompt_of_phrases(caption, phrases)
+        found = [result.above(threshold) for result in self.run("phrase_grounding", images, request, batch_size)]
+        return found[0] if is_single(images) else found
+
+    @overload
+    def answer(  # type: ignore[overload-overlap]
+        self, images: Picture, question: str, *, threshold: float = ..., batch_size: int = ...
+    ) -> Answers: ...
+
+    @overload
+    def answer(
+        self, images: Sequence[Picture], question: str, *, threshold: float = ..., batch_size: int = ...
+    ) -> list[Answers]: ...
+
+    def answer(
+        self, images: Picture | Sequence[Picture], question: str, *, threshold: float = 0.0, batch_size: int = 8
+    ) -> Answers | list[Answers]:
+        """One of the answers the model learned, with the boxes of the question's phrases scored `threshold` or better.
+
+        UserError when these weights were never trained to answer.
+        """
+        request = self.task_for("vqa").request(question)
+        found = [result.above(threshold) for result in self.run("vqa", images, request, batch_size)]
         return found[0] if is_single(images) else found
 
     def _named(

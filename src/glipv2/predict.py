@@ -25,7 +25,7 @@ def predict(config: PredictConfig) -> list[Prediction]:
     """Writes `output`/predictions.json and one picture an image; nothing at all when an image is broken."""
     paths = image_paths(config.images)
     predictor = Predictor.load(config.weights, config.device)
-    name = config.task or next(iter(predictor.task.subtasks()))
+    name = config.task_name or next(iter(predictor.task.subtasks()))
     request = predictor.task_for(name).request(config.text)
     output = Path(config.output)
     unfinished = output.with_name(output.name + ".partial")

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from PIL import Image
@@ -5,7 +7,7 @@ from torch import Tensor
 
 from glipv2.errors import UserError
 from glipv2.report.gallery import HEADING_HEIGHT, LONGEST_SIDE, contact_sheet, side_by_side
-from glipv2.structures import Detections, ImageTruth, Vocabulary
+from glipv2.structures import Detections, ImageTruth, Segments, Vocabulary
 from glipv2.structures.drawing import label_color
 
 NAMES = Vocabulary(("red circle", "blue square"))
@@ -52,6 +54,25 @@ def test_boxes_are_drawn_where_they_are_in_the_enlarged_picture() -> None:
     # Neither panel shows the other's box.
     assert picture.getpixel((2 * 20, HEADING_HEIGHT + 2 * 100)) == GREY
     assert picture.getpixel((320 + 2 * 100, HEADING_HEIGHT + 2 * 85)) == GREY
+
+
+def test_masks_are_drawn_over_the_enlarged_picture() -> None:
+    size = (160, 160)  # enlarged twice
+    masks = torch.zeros(1, *size, dtype=torch.bool)
+    masks[0, 40:80, 40:60] = True
+    truth = replace(truth_of([[40, 40, 80, 80]], [0], size), masks=masks)
+    cells = torch.ones(1, 28, 28)
+    cells[:, 14:] = 0  # the upper half
+    found = Segments(found_of([[100, 60, 140, 100]], [0.9], [1], size), cells)
+    picture = side_by_side(grey_image(*size), truth, found)
+
+    def at(x: int, y: int, panel: int = 0) -> object:
+        return picture.getpixel((320 * panel + 2 * x, HEADING_HEIGHT + 2 * y))
+
+    assert at(50, 70) != GREY
+    assert at(70, 70) == at(50, 90) == GREY
+    assert at(120, 70, panel=1) != GREY
+    assert at(120, 90, panel=1) == at(90, 70, panel=1) == GREY
 
 
 def test_colours_of_the_image_are_kept() -> None:

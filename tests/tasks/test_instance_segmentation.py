@@ -163,9 +163,16 @@ def test_training_everything_changes_everything(model_config: ModelConfig) -> No
     assert alone.core.fusion.layers[0].text.query.weight.grad.abs().max() > 0
 
 
-def test_an_unknown_way_to_train_is_refused(model_config: ModelConfig) -> None:
-    with pytest.raises(UserError, match=r"task\.train: no way 'mask_head'; did you mean 'mask_head_only'"):
-        task_of(model_config, train="mask_head")
+def test_ways_to_train_that_can_not_work_are_refused() -> None:
+    unknown = InstanceSegmentationConfig(train="mask_head")
+    for config in (unknown, JointConfig(weights={"instance_segmentation": 1.0}, instance_segmentation=unknown)):
+        with pytest.raises(UserError, match=r"task\.train: no way 'mask_head'; did you mean 'mask_head_only'"):
+            config.check(started=True)
+    second_stage = InstanceSegmentationConfig(train="mask_head_only")
+    with pytest.raises(UserError, match="give weights that detect, as in weights=RUN"):
+        second_stage.check(started=False)
+    second_stage.check(started=True)
+    JointConfig(weights={"instance_segmentation": 1.0}, instance_segmentation=second_stage).check(started=False)
 
 
 def test_it_trains_jointly_with_detection(model_config: ModelConfig) -> None:

@@ -151,6 +151,31 @@ def phrases_of(text: str) -> Prompt:
     return prompt_of_spans(plain, spans)
 
 
+def prompt_of_phrases(text: str, phrases: Sequence[str | Span]) -> Prompt:
+    """Phrases given by their words, which the text must hold exactly once, or by their characters.
+
+    UserError for words that are not there or come twice, and for characters outside the text.
+    """
+    if isinstance(phrases, str) or not phrases:
+        raise UserError(f"expected a list of phrases of '{text}', but got {phrases!r}")
+    return prompt_of_spans(text, [_span_of(text, phrase) for phrase in phrases])
+
+
+def _span_of(text: str, phrase: str | Span) -> Span:
+    if not isinstance(phrase, str):
+        begin, end = phrase
+        if not 0 <= begin < end <= len(text):
+            raise UserError(f"expected characters (begin, end) within the {len(text)} of '{text}', but got {phrase}")
+        return begin, end
+    places = [found.span() for found in re.finditer(rf"(?<!\w){re.escape(phrase)}(?!\w)", text)] if phrase else []
+    if len(places) != 1:
+        raise UserError(
+            f"the phrase '{phrase}' stands {len(places)} times in '{text}', not once; write it as it stands there, or "
+            f"give its characters (begin, end)"
+        )
+    return places[0]
+
+
 def prompt_of_spans(text: str, spans: Sequence[Span]) -> Prompt:
     """The text with a phrase for each span, labelled in order."""
     return Prompt(text, tuple(Phrase(place, (span,)) for place, span in enumerate(spans)))

@@ -32,7 +32,7 @@ from glipv2.tokenizer import Tokenizer
 log = logging.getLogger(__name__)
 
 Text = TypeVar("Text", Caption, Question)
-Chosen = Sequence[Sequence[Caption]] | Sequence[Sequence[Question]]  # the texts of each image
+Chosen = Sequence[Sequence[Caption | Question]]  # the texts of each image
 
 
 class CaptionCollator:

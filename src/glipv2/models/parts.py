@@ -59,13 +59,13 @@ class Parts:
         return self._part("masks", lambda: self.model.masks.build(self.core.image_width, self.core.text_width, stride))
 
     @cached_property
-    def answers(self) -> AnswerHead:
+    def chooser(self) -> AnswerHead:
         """One of the known answers; UserError when none is known."""
         if not self.answer_names:
             raise UserError("no answers to choose from: these weights, or the data trained on, know none")
         model, count = self.model, len(self.answer_names)
         return self._part(
-            "answers",
+            "chooser",
             lambda: model.answers.build(
                 self.core.image_width, self.core.text_width, model.image.levels, model.regions.first_stride, count
             ),

@@ -11,10 +11,10 @@ import torch.nn.functional as F
 from PIL import Image, ImageDraw, ImageFont
 
 from glipv2.errors import UserError
-from glipv2.structures import Detections, ImageTruth, Prediction, Segments
+from glipv2.structures import Caption, Detections, ImageTruth, Prediction, Question, Segments
 from glipv2.structures.boxes import scale_boxes
 from glipv2.structures.drawing import draw_boxes, draw_lines, draw_masks
-from glipv2.structures.grounded import ImageCaption, draw_texts
+from glipv2.structures.grounded import Answers, GroundedCaptions, GroundedText, ImageCaption, draw_texts
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -73,6 +73,25 @@ def _(found: ImageCaption, truth: ImageTruth, panel: Image.Image, threshold: flo
     return left, draw_lines(draw_texts(panel, [found.above(threshold).grounded], factor), [found.text])
 
 
+@panels.register
+def _(
+    found: GroundedCaptions, truth: ImageTruth, panel: Image.Image, threshold: float
+) -> tuple[Image.Image, Image.Image]:
+    said = [caption.text for caption in truth.captions]
+    left = draw_lines(_drawn_phrases(panel, truth, truth.captions), said)
+    factor = panel.width / found.image_size[1]
+    return left, draw_lines(draw_texts(panel, found.above(threshold).captions, factor), said)
+
+
+@panels.register
+def _(found: Answers, truth: ImageTruth, panel: Image.Image, threshold: float) -> tuple[Image.Image, Image.Image]:
+    right = [f"{question.text} {', '.join(dict.fromkeys(question.answers))}" for question in truth.questions]
+    said = [f"{answer.question.text} {answer.text} {answer.probability:.2f}" for answer in found.answers]
+    shown = [answer.question for answer in found.above(threshold).answers]
+    left = draw_lines(_drawn_phrases(panel, truth, truth.questions), right)
+    return left, draw_lines(draw_texts(panel, shown, panel.width / found.image_size[1]), said)
+
+
 def contact_sheet(pictures: Sequence[Image.Image], columns: int) -> Image.Image:
     """Pictures row by row in a grid of `columns`, each in the middle of a cell as large as the largest.
 
@@ -108,6 +127,18 @@ def _drawn_truth(panel: Image.Image, truth: ImageTruth, names: Sequence[str]) ->
     captions = [names[label] + (" (crowd)" if crowd else "") for label, crowd in zip(labels, crowds, strict=True)]
     boxes = scale_boxes(truth.boxes.float().cpu(), truth.image_size, (panel.height, panel.width))
     return draw_boxes(panel, boxes.tolist(), captions, labels)
+
+
+def _drawn_phrases(panel: Image.Image, truth: ImageTruth, texts: Sequence[Caption | Question]) -> Image.Image:
+    """What the phrases of texts name, as if it had been found for certain."""
+    shown = []
+    for text in texts:
+        pairs = [(place, row) for place, phrase in enumerate(text.phrases) for row in phrase.instances]
+        labels = torch.tensor([place for place, _ in pairs], dtype=torch.int64)
+        boxes = truth.boxes[[row for _, row in pairs]].float().cpu()
+        spans = tuple(phrase.spans for phrase in text.phrases)
+        shown.append(GroundedText(text.text, spans, boxes, torch.ones(len(pairs)), labels))
+    return draw_texts(panel, shown, panel.width / truth.image_size[1])
 
 
 def _drawn_predictions(panel: Image.Image, shown: Detections) -> Image.Image:

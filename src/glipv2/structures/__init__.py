@@ -14,7 +14,7 @@ from glipv2.structures.batches import (
 from glipv2.structures.boxes import BoxConvention
 from glipv2.structures.features import Features, FusedFeatures, RegionOutputs
 from glipv2.structures.predictions import Detections, Prediction
-from glipv2.structures.prompts import Phrase, Prompt, TokenizedText, positive_tokens
+from glipv2.structures.prompts import Phrase, Prompt, Span, TokenizedText, positive_tokens
 from glipv2.structures.samples import Caption, GroundedPhrase, Instances, Question, Sample
 from glipv2.structures.segments import Segments
 from glipv2.structures.vocabulary import Vocabulary, class_identity
@@ -39,6 +39,7 @@ __all__ = [
     "RegionTargets",
     "Sample",
     "Segments",
+    "Span",
     "TensorStruct",
     "TextBatch",
     "TextQueryBatch",

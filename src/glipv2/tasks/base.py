@@ -72,6 +72,9 @@ class TaskConfig:
         """How examples become this task's batches."""
         raise NotImplementedError(f"{type(self).__name__} must define collator(model, data, samples, training)")
 
+    def check(self, started: bool) -> None:
+        """UserError for settings that can't work; started: whether training starts from other weights."""
+
     def streams(self) -> Mapping[str, Stream]:
         """The tasks that this one trains and measures, by name: itself, or several for a joint task."""
         return {self.name: Stream(self)}

@@ -17,7 +17,15 @@ from glipv2.models import Core, Parts
 from glipv2.models.fusion import flatten_levels
 from glipv2.models.heads.contrast import ContrastHead
 from glipv2.models.heads.regions import RegionHead
-from glipv2.models.heads.selection import ScoredBoxes, SelectionConfig, candidate_boxes, joined, select
+from glipv2.models.heads.selection import (
+    RankingConfig,
+    ScoredBoxes,
+    SelectionConfig,
+    candidate_boxes,
+    joined,
+    ranked_boxes,
+    select,
+)
 from glipv2.models.heads.words import WordHead
 from glipv2.structures import (
     DetectionBatch,
@@ -113,6 +121,16 @@ class Grounding:
                 selection,
             )
             for row, (height, width) in enumerate(rows)
+        ]
+
+    def ranked(
+        self, features: Features, prompt: PromptBatch, image_sizes: Tensor, ranking: RankingConfig
+    ) -> list[ScoredBoxes]:
+        """The best boxes of every phrase, one list entry a text, in the model-input frame."""
+        outputs = self.regions(features)
+        return [
+            ranked_boxes(outputs, row, phrases, (height, width), self.regions.config.boxes, ranking)
+            for row, (phrases, (height, width)) in enumerate(zip(prompt.phrase_map, image_sizes.tolist(), strict=True))
         ]
 
     def kept(self, candidates: Iterable[Sequence[ScoredBoxes]], selection: SelectionConfig) -> list[ScoredBoxes]:

@@ -55,6 +55,15 @@ class InstanceSegmentationConfig(TaskConfig):
     train: str = JOINT
     selection: SelectionConfig = field(default_factory=SelectionConfig)
 
+    def check(self, started: bool) -> None:
+        """UserError for an unknown `train`, and where a mask head would be put on an untrained model."""
+        if self.train not in (JOINT, MASK_HEAD_ONLY):
+            raise UserError(f"task.train: no way '{self.train}'; {nearest(self.train, (JOINT, MASK_HEAD_ONLY))}")
+        if self.train == MASK_HEAD_ONLY and not started:
+            raise UserError(
+                f"task.train={MASK_HEAD_ONLY} leaves everything else as it is; give weights that detect, as in weights=RUN"
+            )
+
     def build(self, model: ModelConfig, loss: LossConfig, answers: Sequence[str] = ()) -> Task:
         """Frozen but for the mask head where it alone is trained; jointly with other tasks nothing is frozen."""
         task = super().build(model, loss, answers)
@@ -64,9 +73,7 @@ class InstanceSegmentationConfig(TaskConfig):
         return task.train()
 
     def assemble(self, parts: Parts, loss: LossConfig) -> InstanceSegmentationTask:
-        """A detector with a mask head from a model's parts; UserError for an unknown `train`."""
-        if self.train not in (JOINT, MASK_HEAD_ONLY):
-            raise UserError(f"task.train: no way '{self.train}'; {nearest(self.train, (JOINT, MASK_HEAD_ONLY))}")
+        """A detector with a mask head from a model's parts."""
         return InstanceSegmentationTask(self, parts, loss)
 
     def collator(self, model: ModelConfig, data: DataConfig, samples: SampleDataset, training: bool) -> Collator:

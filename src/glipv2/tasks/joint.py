@@ -11,6 +11,8 @@ from glipv2.tasks.base import LossReport, Stream, Task, TaskConfig
 from glipv2.tasks.captioning import CaptioningConfig
 from glipv2.tasks.detection import DetectionConfig
 from glipv2.tasks.instance_segmentation import InstanceSegmentationConfig
+from glipv2.tasks.phrase_grounding import PhraseGroundingConfig
+from glipv2.tasks.vqa import VqaConfig
 
 if TYPE_CHECKING:
     from glipv2.data.mixing import RoutedBatch
@@ -33,6 +35,13 @@ class JointConfig(TaskConfig):
     detection: DetectionConfig = field(default_factory=DetectionConfig)
     instance_segmentation: InstanceSegmentationConfig = field(default_factory=InstanceSegmentationConfig)
     captioning: CaptioningConfig = field(default_factory=CaptioningConfig)
+    phrase_grounding: PhraseGroundingConfig = field(default_factory=PhraseGroundingConfig)
+    vqa: VqaConfig = field(default_factory=VqaConfig)
+
+    def check(self, started: bool) -> None:
+        """Each task's own; what one of them does not train another may."""
+        for stream in self.streams().values():
+            stream.task.check(started=True)
 
     def streams(self) -> Mapping[str, Stream]:
         """The tasks with a weight."""
