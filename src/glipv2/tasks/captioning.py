@@ -37,7 +37,8 @@ class CaptioningConfig(TaskConfig):
 
     captions_per_image: drawn for each image of a training batch, 0 = all; evaluation compares with all.
     label_smoothing: what of each target goes to all words alike. grounded: the captions' phrases train the
-    grounding losses too, and phrases of what is written get boxes, chosen by `selection`.
+    grounding losses too, and phrases of what is written get boxes, chosen by `selection`. Without it parts
+    of the core are unused, and several devices need trainer.strategy=ddp_find_unused_parameters_true.
     """
 
     name: ClassVar[str] = "captioning"
