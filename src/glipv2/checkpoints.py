@@ -145,7 +145,10 @@ def _released(path: Path, contents: Contents) -> Checkpoint:
     kind = kind_of(contents.tensors)
     if kind not in (GLIP, MMDET):
         raise UserError(f"{path}: holds tensors but not which model they belong to: a {kind.title}; {kind.use}")
-    found = translate(contents.tensors)
+    try:
+        found = translate(contents.tensors)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
     spelling = ", as mmdetection spells it" if kind == MMDET else ""
     log.info(
         "%s: %s (model=%s)%s, %d tensors, %d not used",
