@@ -78,7 +78,9 @@ def test_a_file_that_changed_since_is_refused(hub: Hub, spoil: str) -> None:
     local_file(ADDRESS)
     note = hub.cached.with_name("glip_tiny.pth.sha256")
     (hub.cached if spoil == "file" else note).write_bytes(b"something else")
-    with pytest.raises(UserError, match=r"expected sha256 .* but got .*; delete it and glip_tiny\.pth\.sha256") as caught:
+    with pytest.raises(
+        UserError, match=r"expected sha256 .* but got .*; delete it and glip_tiny\.pth\.sha256"
+    ) as caught:
         local_file(ADDRESS)
     assert len(str(caught.value).splitlines()) == 1
 
