@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import re
 import shutil
@@ -153,7 +154,7 @@ def test_wrappers_and_prefixes_change_nothing(
 
 @pytest.mark.parametrize("spoilt", ["missing", "misshapen"])
 def test_a_file_that_does_not_fill_the_model_is_imported_on_request_alone(
-    glipv2: Command, cut_glip: Any, tmp_path: Path, spoilt: str
+    glipv2: Command, cut_glip: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture, spoilt: str
 ) -> None:
     tensors = cut_glip.tensors()
     tensors.pop("rpn.head.centerness.bias")
@@ -177,7 +178,9 @@ def test_a_file_that_does_not_fill_the_model_is_imported_on_request_alone(
     assert checkpoint.tensors[NAME].shape == (32, 16)
     assert checkpoint.tensors[NAME].std() > 0
     assert torch.equal(checkpoint.tensors["regions.word_bias"], tensors["rpn.head.bias_lang"])
-    checkpoint.build()
+    with caplog.at_level(logging.WARNING):
+        checkpoint.build()
+    assert "2 tensors were in no file and hold random numbers" in caplog.text
     again = done(glipv2(tmp_path, "weights", "info", "out.safetensors"))
     assert re.search(rf"^started fresh 2 tensors: .*{re.escape(NAME)}", again, re.MULTILINE)
 

@@ -60,6 +60,11 @@ class Checkpoint:
         report = load_into(task, self.tensors, self.source, f"{self.model.name} {self.task.name} model")
         if report.missing or report.wrong_shape:
             raise UserError(f"{self.source}: these weights don't fit the model: {report}")
+        if self.fresh:
+            log.warning(
+                "%s: %d tensors were in no file and hold random numbers (%s, …); train them before believing a result",
+                self.source, len(self.fresh), ", ".join(self.fresh[:3]),
+            )  # fmt: skip
         task.vocabulary = self.vocabulary
         return task.eval()
 

@@ -40,6 +40,7 @@ def train(config: TrainConfig, folder: Path) -> dict[str, float]:
     started = time.perf_counter()
     pl.seed_everything(config.seed, workers=True, verbose=False)
     task = build_task(config, None if resume else start)
+    del start  # its tensors are in the task, and a training is long
     data = open_data(task, config.data, train=True, split=config.split)
     task.record = record_of(task.model_config, config.task, data.vocabulary)
     loggers = _begin(config, folder, task)

@@ -157,6 +157,17 @@ def test_a_deeper_text_encoders_file_comes_with_a_warning(tmp_path: Path, caplog
     assert "16 of its tensors have no place in the text encoder bert" in caplog.text
 
 
+def test_encoders_are_fetched_by_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.save(bert_state(), tmp_path / "bert.bin")
+    torch.save(official(timm_state()), tmp_path / "swin.pth")
+    monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *_, **__: None)
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", lambda _, path, **__: str(tmp_path / path))
+    text = TextEncoderConfig(options=dict(BERT), weights="hf://someone/bert/bert.bin").build(50)
+    assert torch.equal(text.model.get_input_embeddings().weight, bert_state()["bert.embeddings.word_embeddings.weight"])
+    image = ImageEncoderConfig(SWIN_NAME, SWIN, weights="hf://someone/swin/swin.pth", width=16).build()
+    assert torch.equal(image.backbone.state_dict()["patch_embed.proj.weight"], timm_state()["patch_embed.proj.weight"])
+
+
 # Files of another kind
 
 

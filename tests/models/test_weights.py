@@ -102,6 +102,12 @@ def test_wrapped_and_plain_tensors_are_found(tmp_path: Path, wrapper: str | None
     assert found["weight"].tolist() == [0, 1, 2]
 
 
+def test_files_written_before_torch_used_archives_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "weights.pth"
+    torch.save({"state_dict": {"weight": torch.arange(3.0)}}, path, _use_new_zipfile_serialization=False)
+    assert read_tensors(path)["weight"].tolist() == [0, 1, 2]
+
+
 def test_safetensors_bring_their_metadata(tmp_path: Path) -> None:
     path = tmp_path / "weights.safetensors"
     save_file({"weight": torch.arange(3.0)}, path, metadata={"glipv2": "{}"})
