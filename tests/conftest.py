@@ -270,6 +270,20 @@ def cut_glip(monkeypatch: pytest.MonkeyPatch) -> GlipSizes:
     return CUT_GLIP
 
 
+@pytest.fixture
+def glip(cut_glip: GlipSizes, tmp_path: Path) -> Path:
+    """A released file of the cut-down GLIP, with averaged weights and an optimiser beside the weights."""
+    path = tmp_path / "glip.pth"
+    content = {
+        "model": {f"module.{name}": value for name, value in cut_glip.tensors().items()},
+        "model_ema": {f"module.{name}": value for name, value in cut_glip.tensors(seed=1).items()},
+        "optimizer": {"state": {}, "param_groups": []},
+        "iteration": 12,
+    }
+    torch.save(content, path)
+    return path
+
+
 @dataclass(frozen=True)
 class Ended:
     """How a command ended and what it said."""
