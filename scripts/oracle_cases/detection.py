@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from glipv2.errors import UserError
 from glipv2.metrics.coco import CocoBoxAP, CocoMaskAP, CocoScores, rows_average_precision, without_classes
 from glipv2.metrics.detection_rows import FoundRows, TruthRows, areas_of, distinct_rows
 from glipv2.metrics.lvis import FIXED, NORMAL, Limits, LvisBoxAP, LvisMaskAP, LvisScores
@@ -162,6 +163,11 @@ def _images(gt: Record, results: Sequence[Record], task: str) -> Images:
     found, objects = _by_image(results), _by_image(gt["annotations"])
     sizes = {image["id"]: (image["height"], image["width"]) for image in gt["images"]}
     ids = list(sizes)
+    unknown = {record["image_id"] for record in (*results, *gt["annotations"])} - set(ids)
+    if unknown:
+        raise UserError(
+            f"{len(unknown)} images of results or annotations are not among the images, first {min(unknown)}"
+        )
     masks = task == "segm"
     return Images(
         vocabulary,

@@ -140,6 +140,7 @@ def test_many_classes_and_images_are_scored_in_flat_rows() -> None:
         own = truth([(box, label) for box, label in zip(boxes.tolist(), labels.tolist(), strict=True)], image_id)
         scores = torch.linspace(1, 0.1, 8)
         pairs.append((Detections(own.boxes, scores, own.labels, own.image_size, names), LvisTruth(own)))
-    scores_of = lvis_average_precision(*zip(*pairs, strict=True), names, ["f"] * 250)
+    found_in, judged_of = zip(*pairs, strict=True)
+    scores_of = lvis_average_precision(found_in, judged_of, names, ["f"] * 250)
     assert scores_of.ap == pytest.approx(1)
     assert sum(value > 0 for value in scores_of.per_class.values()) == 240

@@ -67,4 +67,4 @@ def test_two_ranks_agree_with_one_process(
 
 if __name__ == "__main__":  # forked, so that torch is imported once and not by each rank
     torch.set_num_threads(1)  # a pool of threads does not outlive the fork
-    start_processes(rank_main, args=(Path(sys.argv[1]),), nprocs=2, start_method="fork")  # type: ignore[no-untyped-call]
+    start_processes(rank_main, args=(Path(sys.argv[1]),), nprocs=2, start_method="fork")
