@@ -109,3 +109,15 @@ def test_more_names_than_a_prompt_holds_are_all_asked_for(predictor: Predictor, 
         ImageBatch(torch.zeros(1, 3, 64, 64), torch.tensor([[64, 64]])), (), vocabulary_of(names)
     )
     assert len(batch.prompts) > 1
+
+
+@pytest.mark.parametrize("size", [(5000, 1), (1, 5000), (1, 1), (2, 3000), (40_000, 1)])
+def test_a_sliver_is_a_picture_too(predictor: Predictor, size: tuple[int, int], tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+    found = predictor.detect(Image.fromarray(pixels), NAMES)
+    width, height = size
+    assert found.image_size == (height, width)
+    assert torch.isfinite(found.boxes).all()
+    assert (found.boxes >= 0).all()
+    assert (found.boxes <= torch.tensor([width, height, width, height]) * 1.001).all()
+    found.draw(Image.fromarray(pixels)).save(tmp_path / "drawn.png")

@@ -64,9 +64,23 @@ def test_a_drawn_short_side_replaces_the_models_own() -> None:
     assert PixelConfig().target_size((480, 640), short_side=640) == (640, 853)
 
 
-def test_a_sliver_keeps_at_least_one_pixel_a_side() -> None:
-    for size in ((1, 5000), (5000, 1), (1, 1)):
-        assert min(PixelConfig().target_size(size)) >= 1
+@pytest.mark.parametrize(
+    ("size", "expected"),
+    [
+        ((2, 5000), (1, 2500)),  # the released rule lets the long side grow while the short one has a pixel
+        ((1, 5000), (1, 1333)),
+        ((5000, 1), (1333, 1)),
+        ((1, 1_000_000), (1, 1333)),
+        ((1, 1), (800, 800)),
+    ],
+)
+def test_a_sliver_keeps_a_pixel_a_side_and_its_length(size: tuple[int, int], expected: tuple[int, int]) -> None:
+    assert PixelConfig().target_size(size) == expected
+
+
+@given(SIDES, SIDES)
+def test_no_size_has_a_side_without_pixels(width: int, height: int) -> None:
+    assert min(PixelConfig().target_size((height, width))) >= 1
 
 
 def test_channels_are_blue_first_where_the_model_was_trained_so() -> None:

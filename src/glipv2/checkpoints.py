@@ -62,6 +62,11 @@ class Checkpoint:
         report = load_into(task, self.tensors, self.source, f"{self.model.name} {self.task.name} model")
         if report.missing or report.wrong_shape:
             raise UserError(f"{self.source}: these weights don't fit the model: {report}")
+        if self.fresh:
+            log.warning(
+                "%s: %d tensors were in no file and hold random numbers (%s, …); train them before believing a result",
+                self.source, len(self.fresh), ", ".join(self.fresh[:3]),
+            )  # fmt: skip
         for part in task.subtasks().values():
             part.vocabulary = self.vocabulary
         return task.eval()
@@ -160,7 +165,10 @@ def _released(path: Path, contents: Contents) -> Checkpoint:
     kind = kind_of(contents.tensors)
     if kind not in (GLIP, MMDET):
         raise UserError(f"{path}: holds tensors but not which model they belong to: a {kind.title}; {kind.use}")
-    found = translate(contents.tensors)
+    try:
+        found = translate(contents.tensors)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
     spelling = ", as mmdetection spells it" if kind == MMDET else ""
     log.info(
         "%s: %s (model=%s)%s, %d tensors, %d not used",

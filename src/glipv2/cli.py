@@ -214,6 +214,7 @@ def _quiet_libraries() -> None:
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     warnings.filterwarnings("ignore", message=".*(isinstance|LeafSpec).*deprecated.*")
     warnings.filterwarnings("ignore", message=".*exists and is not empty.*")
+    warnings.filterwarnings("ignore", message=".*in eval mode at the start of training.*")  # frozen parts are
     warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")
 
 

@@ -142,7 +142,8 @@ def _fit(checkpoint: Checkpoint) -> Fit:
 def _whole(checkpoint: Checkpoint, fit: Fit) -> tuple[dict[str, Tensor], list[str]]:
     """Every tensor of the model, and the names of those that start fresh, in this import or an earlier one."""
     unfilled = set(fit.unfilled)
-    fitting = {name: value for name, value in checkpoint.tensors.items() if name not in {*unfilled, *fit.unused}}
+    left_out = unfilled.union(fit.unused)
+    fitting = {name: value for name, value in checkpoint.tensors.items() if name not in left_out}
     if not unfilled:
         return fitting, list(checkpoint.fresh)
     torch.manual_seed(0)

@@ -29,18 +29,21 @@ class PixelConfig:
     def target_size(self, image_size: tuple[int, int], short_side: int | None = None) -> tuple[int, int]:
         """(height, width) after resizing: the short side as asked unless the long one grows past its bound.
 
-        Rounds as the released transform does.
+        Rounds as the released transform does. Where that leaves no short side at all, which the
+        released code fails on, it is one pixel and the long one its bound.
         """
         height, width = image_size
         short, long = min(image_size), max(image_size)
         side = short_side or self.short_side
         if long / short * side > self.max_long_side:
             side = round(self.max_long_side * short / long)
+        if side < 1:
+            return (self.max_long_side, 1) if width < height else (1, self.max_long_side)
         if short == side:
             return height, width
         if width < height:
-            return max(int(side * height / width), 1), max(side, 1)
-        return max(side, 1), max(int(side * width / height), 1)
+            return int(side * height / width), side
+        return side, int(side * width / height)
 
     def normalize(self, pixels: Tensor) -> Tensor:
         """RGB 0–255 [..., 3, H, W] to the model's float input."""

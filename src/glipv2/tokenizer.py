@@ -159,7 +159,8 @@ def _from_hub(source: str) -> Backend:
     except (OSError, ValueError) as error:
         raise UserError(
             f"no tokenizer at '{source}': not a folder with tokenizer.json or vocab.txt, and the model hub did not "
-            f"give it; download it where there is a network and set model.tokenizer.source to the folder"
+            f"give it; download it where there is a network and set model.tokenizer.source to the folder "
+            f"(for weights to predict or evaluate with: glipv2 weights import FILE -o OUT --tokenizer FOLDER)"
         ) from error
     backend: Backend = tokenizer.backend_tokenizer
     return _without_limits(backend)

@@ -42,6 +42,7 @@ def train(config: TrainConfig, folder: Path) -> dict[str, float]:
     pl.seed_everything(config.seed, workers=True, verbose=False)
     data = open_data(config.task, config.model, config.data, train=True, split=config.split)
     task = build_task(config, None if resume else start, data.answers)
+    del start  # its tensors are in the task, and a training is long
     task.record = record_of(task.model_config, config.task, data.vocabulary, data.answers)
     loggers = _begin(config, folder, task)
     try:

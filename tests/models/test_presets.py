@@ -40,7 +40,10 @@ def test_swin_t_with_its_pyramid_has_the_released_number_of_parameters(preset: P
 def test_every_preset_builds_and_carries_its_own_name(preset: Preset, path: Path) -> None:
     model = preset(path.stem)
     assert model.name == path.stem
-    assert all(parameter.requires_grad for parameter in on_meta(model).parameters())
+    task = on_meta(model)
+    frozen = {parameter for norm in task.core.image.frozen_norms for parameter in norm.parameters()}
+    assert bool(frozen) == model.image.frozen_batch_norm
+    assert all(parameter.requires_grad == (parameter not in frozen) for parameter in task.parameters())
 
 
 @pytest.mark.parametrize("name", ["glip_t", "glip_t_a", "glip_l"])

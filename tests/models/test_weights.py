@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import pickle
 from pathlib import Path
@@ -12,7 +13,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from glipv2.errors import UserError
-from glipv2.models.weights import load_into, read_file, read_tensors
+from glipv2.models.weights import load_encoder, load_into, read_contents, read_file, read_tensors
 
 
 class Bomb:
@@ -101,6 +102,12 @@ def test_wrapped_and_plain_tensors_are_found(tmp_path: Path, wrapper: str | None
     assert found["weight"].tolist() == [0, 1, 2]
 
 
+def test_files_written_before_torch_used_archives_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "weights.pth"
+    torch.save({"state_dict": {"weight": torch.arange(3.0)}}, path, _use_new_zipfile_serialization=False)
+    assert read_tensors(path)["weight"].tolist() == [0, 1, 2]
+
+
 def test_safetensors_bring_their_metadata(tmp_path: Path) -> None:
     path = tmp_path / "weights.safetensors"
     save_file({"weight": torch.arange(3.0)}, path, metadata={"glipv2": "{}"})
@@ -141,3 +148,43 @@ def test_long_reports_are_cut() -> None:
 def test_a_file_of_which_nothing_fits_is_refused() -> None:
     with pytest.raises(UserError, match=r"file\.pth: none of its 1 tensors fits the layer"):
         load_into(nn.Linear(3, 2), {"conv.weight": torch.ones(1)}, "file.pth", "layer")
+
+
+# Wrappers and whole encoders
+
+
+def test_the_model_is_preferred_to_its_average_and_what_else_is_there_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "weights.pth"
+    inner = {"model_ema": {"weight": torch.zeros(1)}, "model": {"weight": torch.ones(1)}}
+    torch.save({**inner, "optimizer": {}, "iteration": 3}, path)
+    with caplog.at_level(logging.INFO):
+        contents = read_contents(path)
+    assert contents.tensors["weight"].item() == 1
+    assert (contents.wrapper, contents.others) == ("model", ("model_ema", "optimizer", "iteration"))
+    assert "took 'model'; averaged weights are there too" in caplog.text
+    averaged = read_contents(path, averaged=True)
+    assert (averaged.tensors["weight"].item(), averaged.wrapper) == (0, "model_ema")
+
+
+def test_averaged_weights_that_are_not_there_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "weights.pth"
+    torch.save({"model": {"weight": torch.ones(1)}}, path)
+    with pytest.raises(UserError, match=r"expected averaged weights under model_ema or ema_state_dict.*found model"):
+        read_contents(path, averaged=True)
+
+
+@pytest.mark.parametrize("tensors", [{"weight": torch.ones(2, 3)}, {"weight": torch.ones(2, 3), "bias": torch.ones(9)}])
+def test_an_encoder_is_filled_wholly_or_not_at_all(tensors: dict[str, torch.Tensor]) -> None:
+    with pytest.raises(UserError, match=r"file\.pth: does not fill the layer: .*\(bias\)"):
+        load_encoder(nn.Linear(3, 2), tensors, "file.pth", "layer")
+
+
+def test_heads_beside_an_encoder_are_no_reason_to_warn(caplog: pytest.LogCaptureFixture) -> None:
+    whole = {"weight": torch.ones(2, 3), "bias": torch.ones(2)}
+    spare = dict.fromkeys(("head.weight", "norm.bias", "cls.predictions.bias", "a.attn_mask"), torch.ones(1))
+    load_encoder(nn.Linear(3, 2), {**whole, **spare}, "file.pth", "layer")
+    assert not caplog.records
+    load_encoder(nn.Linear(3, 2), {**whole, "blocks.7.weight": torch.ones(1)}, "file.pth", "layer")
+    assert "1 of its tensors have no place in the layer (blocks.7.weight" in caplog.text

@@ -88,7 +88,7 @@ def tokenised(captions: Sequence[str]) -> list[str]:
     it depends on the first word of the next caption.
     """
     lines = [caption.replace("\n", " ").replace("\N{SOFT HYPHEN}", "") for caption in captions]
-    following = [*lines[1:], ""]
+    following = [*lines, ""][1:]
     return [" ".join(_tokens(line, f"{line}\n{after}\n")) for line, after in zip(lines, following, strict=True)]
 
 

@@ -219,7 +219,7 @@ def _scores(table: Table) -> CaptionScores:
 
 
 def _tokenised(table: Table) -> tuple[list[str], list[list[str]]]:
-    """What was written and the references, in the order of image ids: neighbours matter to the tokenizer."""
+    """Written captions and references, in the order of image ids: neighbours matter to the tokenizer."""
     ids, counts = table["visits"].unbind(dim=1)
     kept, rank = first_visits(ids)
     found, every = texts(table["found"], table["found_lengths"]), texts(table["references"], table["reference_lengths"])

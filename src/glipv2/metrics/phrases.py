@@ -55,7 +55,8 @@ class PhraseScores:
     """Recall under both protocols, over all phrases and by type.
 
     any_box: a phrase is hit by IoU ≥ 0.5 with any of its boxes; merged_box: with the smallest box around them.
-    A phrase of several types counts in each of them and once in all.
+    A phrase counts once in all, and under each type written at it; a type written twice counts twice, as in the
+    released evaluators.
     """
 
     any_box: RecallAt
@@ -148,7 +149,7 @@ def _scores(table: Table) -> PhraseScores:
     rows_of: dict[str, list[int]] = {}
     every = texts(table["kinds"], table["kind_lengths"])
     for row, index in enumerate(own.nonzero().flatten().tolist()):
-        for kind in dict.fromkeys(filter(None, every[index].split("/"))):
+        for kind in filter(None, every[index].split("/")):
             rows_of.setdefault(kind, []).append(row)
 
     def by_kind(column: Tensor) -> dict[str, RecallAt]:

@@ -240,7 +240,7 @@ def _overlaps(regions: Tensor, by_subset: dict[str, RegionScores]) -> RegionScor
     both, either = found[:, 1].sum(), found[:, 2].sum()
 
     def over(values: Tensor, count: int) -> float:
-        return float(values.sum() / count) if count else UNDEFINED
+        return float(values.double().sum() / count) if count else UNDEFINED
 
     return RegionScores(
         phrases=len(found),

@@ -14,6 +14,7 @@ from glipv2.models import mmdet
 
 ARCHITECTURES = ("glip_t", "glip_t_a", "glip_l")  # presets of the `model` group
 TITLES = dict(zip(ARCHITECTURES, ("GLIP-T", "GLIP-T (A)", "GLIP-L"), strict=True))
+KNOWN = {(96, True): "glip_t", (96, False): "glip_t_a", (192, True): "glip_l"}  # by backbone width and fusion
 PREFIX = "module."  # left by the distributed training that wrote the files
 BACKBONES = {96: "Swin-T", 192: "Swin-L"}  # by the channels of the patch embedding
 DERIVED = ("relative_position_index", "attn_mask", "position_ids", "anchor_generator", "cls_logits")  # not weights
@@ -124,9 +125,8 @@ def architecture(tensors: Mapping[str, Tensor]) -> str:
     width = _backbone_width(tensors)
     head = any(name.startswith(TOWER) for name in tensors)
     fused = any(name.startswith(TOWER) and ".b_attn." in name for name in tensors)
-    known = {(96, True): "glip_t", (96, False): "glip_t_a", (192, True): "glip_l"}
-    if head and (width, fused) in known:
-        return known[width, fused]
+    if head and (width, fused) in KNOWN:
+        return KNOWN[width, fused]
     found = [
         f"{BACKBONES.get(width, f'a Swin of width {width}')}" if width else "no Swin backbone under backbone.body",
         f"a tower {'with' if fused else 'without'} cross-attention" if head else f"no {TOWER.removesuffix('.')}",

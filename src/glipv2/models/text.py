@@ -18,13 +18,10 @@ from glipv2.structures import TextBatch
 
 log = logging.getLogger(__name__)
 
+# of transformers' configs: says nothing of the architecture
 BOOKKEEPING = (
-    "architectures",
-    "dtype",
-    "model_type",
-    "transformers_version",
-    "_name_or_path",
-)  # of transformers' configs
+    "architectures", "dtype", "model_type", "transformers_version", "_name_or_path", "id2label", "label2id",
+)  # fmt: skip
 
 
 @dataclass

@@ -17,19 +17,31 @@ from glipv2.structures.predictions import Detections, Prediction
 from glipv2.structures.prompts import Phrase, Prompt, Span, TokenizedText, positive_tokens
 from glipv2.structures.samples import Caption, GroundedPhrase, Instances, Question, Sample
 from glipv2.structures.segments import Segments
+from glipv2.structures.truth import (
+    AnswerTruth,
+    CaptionTruth,
+    ExpressionTruth,
+    LvisTruth,
+    RegionTruth,
+    SentenceTruth,
+)
 from glipv2.structures.vocabulary import Vocabulary, class_identity
 
 __all__ = [
+    "AnswerTruth",
     "BoxConvention",
     "Caption",
+    "CaptionTruth",
     "DetectionBatch",
     "Detections",
+    "ExpressionTruth",
     "Features",
     "FusedFeatures",
     "GroundedPhrase",
     "ImageBatch",
     "ImageTruth",
     "Instances",
+    "LvisTruth",
     "Phrase",
     "Prediction",
     "Prompt",
@@ -37,8 +49,10 @@ __all__ = [
     "Question",
     "RegionOutputs",
     "RegionTargets",
+    "RegionTruth",
     "Sample",
     "Segments",
+    "SentenceTruth",
     "Span",
     "TensorStruct",
     "TextBatch",

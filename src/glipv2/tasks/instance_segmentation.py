@@ -61,7 +61,7 @@ class InstanceSegmentationConfig(TaskConfig):
             raise UserError(f"task.train: no way '{self.train}'; {nearest(self.train, (JOINT, MASK_HEAD_ONLY))}")
         if self.train == MASK_HEAD_ONLY and not started:
             raise UserError(
-                f"task.train={MASK_HEAD_ONLY} leaves everything else as it is; give weights that detect, as in weights=RUN"
+                f"task.train={MASK_HEAD_ONLY} trains nothing else; give weights that detect, as in weights=RUN"
             )
 
     def build(self, model: ModelConfig, loss: LossConfig, answers: Sequence[str] = ()) -> Task:

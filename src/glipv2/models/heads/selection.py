@@ -39,9 +39,14 @@ def phrase_probabilities(alignment_logits: Tensor, phrase_map: Tensor) -> Tensor
 
     A phrase without tokens (padding) gets 0.
     """
-    weights = phrase_map.float()
-    weights = weights / weights.sum(dim=-1, keepdim=True).clamp(min=1)
-    return alignment_logits.float().sigmoid() @ weights.T
+    probabilities = precise(alignment_logits).sigmoid()
+    weights = phrase_map.to(probabilities.dtype)
+    return probabilities @ (weights / weights.sum(dim=-1, keepdim=True).clamp(min=1)).T
+
+
+def precise(values: Tensor) -> Tensor:
+    """In float32 at least: half precision ties scores and moves boxes by pixels."""
+    return values if values.dtype == torch.float64 else values.float()
 
 
 def candidate_boxes(
@@ -55,7 +60,7 @@ def candidate_boxes(
 ) -> ScoredBoxes:
     """Candidates of image `row` before suppression, score = sqrt(probability · centerness), clipped."""
     probabilities = phrase_probabilities(outputs.alignment_logits[row], phrase_map)
-    joint = probabilities * outputs.centerness[row].float().sigmoid()[:, None]
+    joint = probabilities * precise(outputs.centerness[row]).sigmoid()[:, None]
     joint = joint.masked_fill(probabilities <= config.min_probability, -1.0)
     regions, phrases, scores = [], [], []
     start = 0
@@ -68,7 +73,7 @@ def candidate_boxes(
         scores.append(best[best > -0.5])
         start += size
     chosen = torch.cat(regions)
-    boxes = convention.decode(outputs.box_deltas[row][chosen].float(), outputs.anchors[chosen])
+    boxes = convention.decode(precise(outputs.box_deltas[row][chosen]), outputs.anchors[chosen])
     return ScoredBoxes(
         convention.clip(boxes, image_size), torch.cat(scores).clamp(min=0).sqrt(), phrase_labels[torch.cat(phrases)]
     )
