@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from glipv2.config import SCHEMAS
+from glipv2.data.mixing import RoutedBatch
 from glipv2.data.shapes import ShapesDataset
 from glipv2.data.sources import ShapesData
 from glipv2.data.transforms import ExampleDataset
@@ -30,6 +31,7 @@ from glipv2.structures import TextBatch, TextQueryBatch, Vocabulary
 from glipv2.structures.grounded import ImageCaption
 from glipv2.tasks.captioning import CaptioningConfig, CaptioningTask
 from glipv2.tasks.detection import DetectionConfig
+from glipv2.tasks.joint import JointConfig
 
 WINDOWED = {
     "hidden_size": 32,
@@ -292,6 +294,18 @@ def test_smoothing_and_weight_are_configured(plain: CaptioningTask) -> None:
     assert not torch.isclose(smooth, sharp)
     plain.loss = replace(plain.loss, captions=0.5)
     assert_close(plain.losses(batch).terms["captions"], sharp / 2)
+
+
+def test_captioning_and_detection_train_one_core(model_config: ModelConfig) -> None:
+    config = JointConfig(weights={"detection": 1.0, "captioning": 1.0})
+    task = config.build(model_config, LossConfig.grounding_only())
+    assert {name for name, _ in task.named_children()} == {"core", "regions", "words"}
+    writing = task.subtasks()["captioning"]
+    assert isinstance(writing, CaptioningTask)
+    report = task.losses(RoutedBatch("captioning", batch_of([0, 1], writing)))
+    assert set(report.terms) == {"captioning/captions"}
+    report.total.backward()
+    assert writing.core.text.embeddings.grad is not None
 
 
 def test_a_grounded_captioner_learns_boxes_and_finds_them(model_config: ModelConfig) -> None:

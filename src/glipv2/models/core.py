@@ -71,8 +71,8 @@ class Core(nn.Module):
 
     def image_path(self, levels: tuple[Tensor, ...]) -> tuple[ImageRows, ...]:
         """What sentences read of B images that read none: the image side of the tower runs once for all of them."""
-        return self.fusion.image_path(levels)  # type: ignore[no-any-return]
+        return self.fusion.image_path(levels)
 
     def text_path(self, text: TextBatch, path: Sequence[ImageRows]) -> Tensor:
         """Features [K·B, L, T] of unfinished sentences, K for each image; no token knows of later ones."""
-        return self.fusion.text_path(text, self.text.causal(text), path)  # type: ignore[no-any-return]
+        return self.fusion.text_path(text, self.text.causal(text), path)

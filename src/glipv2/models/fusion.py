@@ -183,7 +183,7 @@ class FusionTower(nn.Module):
         """The tower for images that read no text: what any number of texts may then read of them, layer by layer."""
         path: list[ImageRows] = []
         for layer in self.layers:
-            assert layer.cross is not None, "without cross-attention no text reads an image"
+            assert isinstance(layer, FusionLayer) and layer.cross is not None, "no text reads these images"
             flat, rows = layer.cross.of_image(flatten_levels(levels))
             path.append(rows)
             if len(path) < len(self.layers):  # nobody reads what the last layer would make of the image
@@ -194,6 +194,7 @@ class FusionTower(nn.Module):
         """Encoded tokens [K·B, L, T] to fused ones, each told from those before it and from the image."""
         readable = text.causal_mask()
         for layer, rows in zip(self.layers, path, strict=True):
+            assert isinstance(layer, FusionLayer) and layer.cross is not None and layer.text is not None
             tokens = layer.text(layer.cross.of_text(tokens, rows), readable)
         return tokens
 

@@ -132,7 +132,8 @@ class ShapesDataset(Dataset[Sample]):
         hidden = occlusions(stamps)
         first = [write_caption(scene, hidden, random) for _ in range(min(self.captions_per_scene, 1))]
         questions = ask(scene, split_pairs(self.split), self.questions_per_scene, random)
-        others = [write_caption(scene, hidden, random) for _ in range(self.captions_per_scene - 1)]  # change no question
+        # Written last: how many captions a scene has changes none of its questions.
+        others = [write_caption(scene, hidden, random) for _ in range(self.captions_per_scene - 1)]
         return (*first, *others), questions
 
 
