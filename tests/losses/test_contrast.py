@@ -173,3 +173,18 @@ def test_two_ranks_give_the_loss_and_the_gradients_of_one(tmp_path: Path) -> Non
 
 if __name__ == "__main__":  # forked, so that torch is imported once and not by each rank
     start_processes(rank_main, args=(Path(sys.argv[1]),), nprocs=2, start_method="fork")  # type: ignore[no-untyped-call]
+
+
+def test_a_second_text_about_an_image_is_not_compared_with_its_regions() -> None:
+    """As if the two texts stood in batches of their own: neither is a negative of the other."""
+    regions, words = case()
+    about = torch.tensor([0, 0, 1])  # the first two texts are about one image
+    together = contrast_loss(regions, replace(words, images=about))
+    hidden = words.features.detach().clone()
+    hidden[1] *= 100  # what the second text says changes nothing for regions of the first, and the other way round
+    only_first = replace(regions, images=regions.images[:2], features=regions.features[:2], classes=regions.classes[:2],
+                         own_tokens=regions.own_tokens[:2])  # fmt: skip
+    before = contrast_loss(only_first, replace(words, images=about))
+    assert_close(contrast_loss(only_first, replace(words, features=hidden, images=about)), before)
+    assert not torch.isclose(together, contrast_loss(regions, words))
+    assert_close(contrast_loss(regions, replace(words, images=torch.arange(3))), contrast_loss(regions, words))

@@ -134,6 +134,7 @@ def collate_taught(
             box_classes=torch.zeros(count, boxes.shape[1], dtype=torch.int64),
             token_classes=torch.zeros(count, length, dtype=torch.int64),
             maskable=maskable,
+            images=batch.image_rows.unique(return_inverse=True)[1],
         ),
     )
 

@@ -36,12 +36,14 @@ class ContrastRegions:
 @dataclass(frozen=True)
 class ContrastWords:
     """The words of B texts: features [B, L, E], token_mask bool [B, L], classes int64 [B, L] (NO_CLASS for
-    separators, special tokens and words of captions).
+    separators, special tokens and words of captions). images int64 [B]: the image that each text is about,
+    below B; None = each about its own.
     """
 
     features: Tensor
     token_mask: Tensor
     classes: Tensor
+    images: Tensor | None = None
 
 
 def contrast_loss(regions: ContrastRegions, words: ContrastWords) -> Tensor:
@@ -49,13 +51,16 @@ def contrast_loss(regions: ContrastRegions, words: ContrastWords) -> Tensor:
 
     Targets: a region's own tokens in its own text; in other texts the tokens of a class of the same
     name (label propagation), so that a person elsewhere is no negative. Words of captions speak of
-    their own image only and are not propagated. Several positives share the target evenly; a region or
-    word without any is left out. Gathers over ranks with gradient: each rank returns the same number.
+    their own image only and are not propagated; another text about the same image is not compared at all,
+    since it may name the same region. Several positives share the target evenly; a region or word without
+    any is left out. Gathers over ranks with gradient: each rank returns the same number.
     """
     regions, words = _gathered(regions, words)
     logits = regions.features @ words.features.flatten(0, 1).T
     real = words.token_mask.flatten()
-    targets = contrast_targets(regions, words) & real
+    compared = _compared(regions, words)
+    targets = contrast_targets(regions, words) & real & compared
+    logits = logits.masked_fill(~compared, float("-inf"))
     by_region = _soft_cross_entropy(logits.masked_fill(~real, float("-inf")), targets)
     by_word = _soft_cross_entropy(logits.T[real], targets.T[real])
     return (by_region + by_word) / 2
@@ -68,6 +73,15 @@ def contrast_targets(regions: ContrastRegions, words: ContrastWords) -> Tensor:
     same = (regions.classes[:, None] == classes) & (regions.classes[:, None] != NO_CLASS)
     text = torch.arange(batch, device=classes.device).repeat_interleave(length)
     return torch.where(regions.images[:, None] == text, regions.own_tokens.repeat(1, batch), same)
+
+
+def _compared(regions: ContrastRegions, words: ContrastWords) -> Tensor:
+    """Bool [K, B·L], or [1, 1] where every text has an image of its own: False for further texts about the image."""
+    if words.images is None:
+        return torch.ones(1, 1, dtype=torch.bool, device=words.token_mask.device)
+    own = torch.arange(len(words.images), device=words.images.device) == regions.images[:, None]
+    same_image = words.images == words.images[regions.images][:, None]
+    return (own | ~same_image).repeat_interleave(words.token_mask.shape[1], dim=1)
 
 
 def _soft_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
@@ -100,6 +114,7 @@ def _gathered(regions: ContrastRegions, words: ContrastWords) -> tuple[ContrastR
         _gather(_padded(F.pad(words.features, (0, 0, 0, grow)), batch)),
         _gather(_padded(F.pad(words.token_mask, (0, grow)), batch)),
         _gather(_padded(F.pad(words.classes, (0, grow)), batch)),
+        None if words.images is None else _gather(_padded(words.images + dist.get_rank() * batch, batch)),
     )
     return all_regions, all_words
 

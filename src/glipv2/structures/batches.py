@@ -120,12 +120,14 @@ class WordTargets(TensorStruct):
 
     box_classes int64 [B, N] and token_classes int64 [B, L]: identities of class names across images
     and data sets (`class_identity`), 0 for phrases and words of captions. maskable bool [B, L]: words
-    that may be hidden.
+    that may be hidden. images int64 [B]: the image each text is about, counted from 0 without gaps where one
+    image has several; None = each its own.
     """
 
     box_classes: Tensor
     token_classes: Tensor
     maskable: Tensor
+    images: Tensor | None = None
 
 
 @dataclass(frozen=True)

@@ -155,7 +155,7 @@ class Grounding:
         features, tokens = head(flatten_levels(before.levels)[images, regions], before.tokens)
         return contrast_loss(
             ContrastRegions(features, images, words.box_classes[images, boxes], targets.positive_map[images, boxes]),
-            ContrastWords(tokens, before.token_mask, words.token_classes),
+            ContrastWords(tokens, before.token_mask, words.token_classes, words.images),
         )
 
 
