@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from glipv2.losses.glipv2 import LossConfig
     from glipv2.models import Parts
 
+TASKS = ("detection", "instance_segmentation", "phrase_grounding", "vqa", "captioning")
+
 
 @dataclass
 class JointConfig(TaskConfig):
@@ -31,7 +33,7 @@ class JointConfig(TaskConfig):
     name: ClassVar[str] = "joint"
     monitor: ClassVar[str] = "joint/mean"
 
-    weights: dict[str, float] = field(default_factory=lambda: {"detection": 1.0})
+    weights: dict[str, float] = field(default_factory=lambda: dict.fromkeys(TASKS, 1.0))
     detection: DetectionConfig = field(default_factory=DetectionConfig)
     instance_segmentation: InstanceSegmentationConfig = field(default_factory=InstanceSegmentationConfig)
     captioning: CaptioningConfig = field(default_factory=CaptioningConfig)
