@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import os
 import pickle
-from collections import Counter
 from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,18 +15,25 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from faster_coco_eval.core import mask as coco_mask
-from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from glipv2.data.images import read_image, to_tensor
-from glipv2.errors import UserError, nearest
+from glipv2.data.faults import (
+    Faults,
+    RecordError,
+    check_folder,
+    check_policy,
+    is_listed,
+    is_whole,
+    place_of,
+    read_json,
+)
+from glipv2.data.images import read_described, to_tensor
+from glipv2.errors import UserError
 from glipv2.structures import Instances, Sample, Vocabulary
 
 logger = logging.getLogger(__name__)
 
-POLICIES = ("raise", "skip")
-SHOWN_FAULTS = 5
 MIN_SIDE = 0.01  # pixels; a thinner box is a line, and vanishes in float32 on a large image
 ROUNDING = 1.0  # pixels a box may pass the border by, as annotation tools round, before it is reported
 Corners = tuple[float, float, float, float]
@@ -45,20 +50,25 @@ class CocoDataset(Dataset[Sample]):
     Raises UserError, naming the file, the number of faults and the place of the first, when opened.
     `on_error="skip"` leaves faulty images and annotations out and counts them by kind in `skipped`; faults
     of the file itself (not JSON, no categories) always raise. No image is decoded before it is asked for.
+    `categories`, as in the file, replaces its own.
     """
 
     def __init__(
-        self, annotations: Path | str, images: Path | str, *, with_masks: bool = False, on_error: str = "raise"
+        self,
+        annotations: Path | str,
+        images: Path | str,
+        *,
+        with_masks: bool = False,
+        on_error: str = "raise",
+        categories: Sequence[Any] | None = None,
     ) -> None:
-        if on_error not in POLICIES:
-            raise UserError(f"expected on_error=raise or skip, but got '{on_error}'; {nearest(on_error, POLICIES)}")
+        check_policy(on_error)
         self.path, self.folder = Path(annotations), Path(images)
-        if not self.folder.is_dir():
-            raise UserError(f"image folder {self.folder} is missing or not a folder; check the path")
-        content = _read_coco(self.path)
-        faults = _Faults(self.path)
-        self.vocabulary = _vocabulary(content["categories"], self.path)
-        self._images = _read_images(content["images"], self.folder, faults)
+        check_folder(self.folder)
+        content = self._content()
+        faults = Faults(self.path)
+        self.vocabulary = _vocabulary(content["categories"] if categories is None else categories, self.path)
+        self._images = read_images(content["images"], self.folder, faults)
         reader = _AnnotationReader(self._images, self.vocabulary, with_masks, faults)
         reader.read(content["annotations"])
         self.skipped: dict[str, int] = faults.settle(on_error)
@@ -67,6 +77,10 @@ class CocoDataset(Dataset[Sample]):
         if reader.clipped:
             logger.warning("%s: cut %d boxes that reach past the border of their image", self.path, reader.clipped)
         self._offsets, self._columns, self._packed = reader.rows()
+
+    def _content(self) -> dict[str, list[Any]]:
+        """The lists of the file; other layouts bring theirs into this form."""
+        return read_coco(self.path)
 
     @property
     def scored_names(self) -> tuple[str, ...]:
@@ -88,21 +102,9 @@ class CocoDataset(Dataset[Sample]):
         boxes, labels, is_crowd, areas = (torch.tensor(column[own]) for column in self._columns)
         instances = Instances(boxes, labels, is_crowd, areas, masks)
         name = str(self._images.names[index])
-        return Sample(to_tensor(self._image(index)), int(self._images.ids[index]), name, instances)
-
-    def _image(self, index: int) -> Image.Image:
-        path = self.folder / self._images.names[index]
         height, width = self._images.sizes[index].tolist()
-        image = read_image(path)
-        upright = image.size
-        if upright == (height, width) != (width, height):
-            image = read_image(path, upright=False)
-        if image.size != (width, height):
-            raise UserError(
-                f"image {path} is {upright[0]} x {upright[1]} pixels, but {self.path} describes it as "
-                f"{width} x {height}; its boxes would be wrong: mend the record or put the original image back"
-            )
-        return image
+        image = read_described(self.folder / name, (height, width), self.path)
+        return Sample(to_tensor(image), int(self._images.ids[index]), name, instances)
 
     def _masks(self, masks: _PackedMasks, own: slice, index: int) -> Tensor:
         height, width = self._images.sizes[index].tolist()
@@ -116,39 +118,9 @@ class CocoDataset(Dataset[Sample]):
         return decoded
 
 
-class _RecordError(Exception):
-    """A fault of one record. Its arguments: the kind, for counting, and what to tell."""
-
-
-class _Faults:
-    """All faults of a file by kind, with the words for the first few."""
-
-    def __init__(self, path: Path) -> None:
-        self.path, self.counts, self.shown = path, Counter[str](), list[str]()
-        self.orphans = 0  # annotations whose image is at fault, not they
-
-    def add(self, kind: str, place: str, detail: str, count: int = 1) -> None:
-        self.counts[kind] += count
-        if len(self.shown) < SHOWN_FAULTS:
-            self.shown.append(f"{place}: {detail}")
-
-    def settle(self, on_error: str) -> dict[str, int]:
-        """Raises for them all at once, or logs and gives their numbers."""
-        if not self.counts:
-            return {}
-        if self.orphans and on_error == "skip":
-            self.counts["annotation of a faulty image"] += self.orphans
-        total, kinds = self.counts.total(), ", ".join(f"{count} {kind}" for kind, count in self.counts.most_common())
-        if on_error == "raise":
-            remedy = "mend the file, or leave such records out with on_error=skip"
-            first = f"{self.path}: {total} fault{'s' * (total > 1)}, first {self.shown[0]}; {remedy}"
-            raise UserError("\n  then ".join([first, *self.shown[1:]]) + f"\n  in all {kinds}" * (total > 1))
-        logger.warning("%s: skipped %d records: %s; first %s", self.path, total, kinds, self.shown[0])
-        return dict(self.counts)
-
-
-def _read_coco(path: Path) -> dict[str, list[Any]]:
-    content = _read_json(path)
+def read_coco(path: Path) -> dict[str, list[Any]]:
+    """The object of a COCO file, with its three lists."""
+    content = read_json(path, "a COCO instances file")
     if not isinstance(content, dict):
         results = isinstance(content, list) and content and isinstance(content[0], dict) and "score" in content[0]
         what = "a list of results (predictions, not truth)" if results else f"a JSON {type(content).__name__}"
@@ -163,27 +135,11 @@ def _read_coco(path: Path) -> dict[str, list[Any]]:
     return content
 
 
-def _read_json(path: Path) -> Any:
-    try:
-        text = path.read_bytes()
-        if not text.strip():
-            raise UserError(f"{path} is empty; expected a COCO instances file")
-        return json.loads(text)
-    except FileNotFoundError:
-        raise UserError(f"annotation file {path} does not exist; check the path") from None
-    except json.JSONDecodeError as error:
-        remedy = "convert JSON lines (ODVG) to COCO" if error.msg == "Extra data" else "export or copy it again"
-        where = f"line {error.lineno} column {error.colno}"
-        raise UserError(f"{path} is not JSON: {error.msg}, {where}; {remedy}") from None
-    except (OSError, UnicodeDecodeError, RecursionError) as error:
-        raise UserError(f"{path} can't be read as JSON ({error}); expected a COCO instances file") from None
-
-
 def _vocabulary(records: Sequence[Any], path: Path) -> Vocabulary:
     """Names and ids in the order of the file. Always raises: without categories nothing can be kept."""
     for place, record in enumerate(records):
         name = record.get("name") if isinstance(record, dict) else None
-        if not isinstance(name, str) or not _is_whole(record.get("id")):
+        if not isinstance(name, str) or not is_whole(record.get("id")):
             raise UserError(f"{path}: categories[{place}] is {record}, expected a whole 'id' and a 'name'")
     try:
         return Vocabulary(tuple(record["name"] for record in records), tuple(record["id"] for record in records))
@@ -192,7 +148,7 @@ def _vocabulary(records: Sequence[Any], path: Path) -> Vocabulary:
 
 
 @dataclass(frozen=True)
-class _Images:
+class ImageRecords:
     """ids int64 [I]; sizes int64 [I, 2] (height, width); names [I]; `dropped`: ids of faulty records."""
 
     ids: npt.NDArray[np.int64]
@@ -201,21 +157,22 @@ class _Images:
     dropped: frozenset[int | str]
 
 
-def _read_images(records: Sequence[Any], folder: Path, faults: _Faults) -> _Images:
+def read_images(records: Sequence[Any], folder: Path, faults: Faults) -> ImageRecords:
+    """The usable image records, whose files are there; the others are added to the faults."""
     kept: dict[int, tuple[int, int, str]] = {}
     dropped: set[int | str] = set()
     missing: list[tuple[str, str]] = []
     listings: dict[str, frozenset[str]] = {}
     for index, record in enumerate(records):
-        place = _place("images", index, record)
+        place = place_of("images", index, record)
         try:
             identity, height, width, name = _image_fields(record, kept)
-        except _RecordError as error:
+        except RecordError as error:
             faults.add(error.args[0], place, error.args[1])
             if isinstance(record, dict) and isinstance(record.get("id"), int | str):
                 dropped.add(record["id"])
             continue
-        if _is_listed(os.path.join(folder, name), listings):
+        if is_listed(os.path.join(folder, name), listings):
             kept[identity] = (height, width, name)
         else:
             dropped.add(identity)
@@ -225,7 +182,7 @@ def _read_images(records: Sequence[Any], folder: Path, faults: _Faults) -> _Imag
         faults.add("missing image file", missing[0][0], detail, len(missing))
     sizes = np.array([row[:2] for row in kept.values()], np.int64).reshape(-1, 2)
     names = np.array([row[2] for row in kept.values()], np.str_)
-    return _Images(np.array(list(kept), np.int64), sizes, names, frozenset(dropped))
+    return ImageRecords(np.array(list(kept), np.int64), sizes, names, frozenset(dropped))
 
 
 def _image_fields(record: Any, known: Container[int]) -> tuple[int, int, int, str]:
@@ -233,26 +190,18 @@ def _image_fields(record: Any, known: Container[int]) -> tuple[int, int, int, st
     try:
         identity, height, width, name = record["id"], record["height"], record["width"], record["file_name"]
     except KeyError as missing:
-        raise _RecordError("missing field", f"has no {missing}") from None
+        raise RecordError("missing field", f"has no {missing}") from None
     except TypeError:
-        raise _RecordError("malformed record", f"expected an object, but got {record!r}") from None
-    if not _is_whole(identity) or abs(identity) >= 2**63:
-        raise _RecordError("malformed image id", f"expected a whole number as id, but got {identity!r}")
+        raise RecordError("malformed record", f"expected an object, but got {record!r}") from None
+    if not is_whole(identity) or abs(identity) >= 2**63:
+        raise RecordError("malformed image id", f"expected a whole number as id, but got {identity!r}")
     if identity in known:
-        raise _RecordError("duplicate image id", f"id {identity} occurs twice, expected one record an image")
+        raise RecordError("duplicate image id", f"id {identity} occurs twice, expected one record an image")
     if not isinstance(name, str) or not name:
-        raise _RecordError("malformed file name", f"expected a file name, but got {name!r}")
-    if not (_is_whole(height) and _is_whole(width) and min(height, width) > 0):
-        raise _RecordError("image of no size", f"expected height and width above 0, but got {height!r} x {width!r}")
+        raise RecordError("malformed file name", f"expected a file name, but got {name!r}")
+    if not (is_whole(height) and is_whole(width) and min(height, width) > 0):
+        raise RecordError("image of no size", f"expected height and width above 0, but got {height!r} x {width!r}")
     return identity, height, width, name
-
-
-def _is_listed(path: str, listings: dict[str, frozenset[str]]) -> bool:
-    """Whether a file exists; one listing a folder, because asking for each file is slow on network disks."""
-    folder, name = os.path.split(path)
-    if folder not in listings:
-        listings[folder] = frozenset(os.listdir(folder)) if os.path.isdir(folder) else frozenset()
-    return name in listings[folder]
 
 
 class _PackedMasks:
@@ -269,7 +218,7 @@ class _PackedMasks:
 class _AnnotationReader:
     """Turns annotation records into rows; a faulty one is reported and left out."""
 
-    def __init__(self, images: _Images, vocabulary: Vocabulary, with_masks: bool, faults: _Faults) -> None:
+    def __init__(self, images: ImageRecords, vocabulary: Vocabulary, with_masks: bool, faults: Faults) -> None:
         self.images, self.vocabulary, self.with_masks, self.faults = images, vocabulary, with_masks, faults
         self.index_of_image = {identity: index for index, identity in enumerate(images.ids.tolist())}
         self.label_of_id = {identity: label for label, identity in enumerate(vocabulary.category_ids)}
@@ -284,10 +233,10 @@ class _AnnotationReader:
         for index, record in enumerate(records):
             try:
                 self._take(record)
-            except (_RecordError, TypeError, ValueError, OverflowError) as error:
-                told = isinstance(error, _RecordError)
+            except (RecordError, TypeError, ValueError, OverflowError) as error:
+                told = isinstance(error, RecordError)
                 kind, detail = error.args if told else ("malformed record", f"has a field of a wrong type ({error})")
-                self.faults.add(kind, _place("annotations", index, record), detail)
+                self.faults.add(kind, place_of("annotations", index, record), detail)
 
     def rows(self) -> tuple[npt.NDArray[np.int64], tuple[npt.NDArray[Any], ...], _PackedMasks | None]:
         """Offsets [I + 1], the columns of `Instances` as flat arrays, and the masks.
@@ -306,85 +255,85 @@ class _AnnotationReader:
         try:
             image_id, category_id, bbox = record["image_id"], record["category_id"], record["bbox"]
         except KeyError as missing:
-            raise _RecordError("missing field", f"has no {missing}") from None
+            raise RecordError("missing field", f"has no {missing}") from None
         identity = record.get("id")
         if identity is not None and identity in self.seen:
-            raise _RecordError("duplicate annotation id", f"id {identity} occurs twice, expected each once")
+            raise RecordError("duplicate annotation id", f"id {identity} occurs twice, expected each once")
         image = self.index_of_image.get(image_id)
         if image is None and image_id in self.images.dropped:
             self.faults.orphans += 1
             return
         if image is None:
-            raise _RecordError("unknown image", f"image_id {image_id!r} is not among the ids in 'images'")
+            raise RecordError("unknown image", f"image_id {image_id!r} is not among the ids in 'images'")
         label = self.label_of_id.get(category_id)
         if label is None:
-            raise _RecordError("unknown category", f"category_id {category_id!r} {self._nearest_category(category_id)}")
+            raise RecordError("unknown category", f"category_id {category_id!r} {self._nearest_category(category_id)}")
         height, width = self.sizes[image]
-        corners = self._corners(bbox, height, width)
+        corners, cut = corners_within(bbox, height, width)
+        self.clipped += cut
         area = record.get("area")
         if area is None:
             area = (corners[2] - corners[0]) * (corners[3] - corners[1])
         elif not 0 <= area < math.inf:  # also refuses NaN
-            raise _RecordError("malformed area", f"area is {area}, expected a number from 0 on")
+            raise RecordError("malformed area", f"area is {area}, expected a number from 0 on")
         _check_segmentation(record.get("segmentation"), height, width, self.with_masks)
         self.columns.append((image, corners, label, bool(int(record.get("iscrowd") or 0)), area))
         if self.with_masks:
             self.segmentations.append(pickle.dumps(record["segmentation"]))
         self.seen.add(identity)
 
-    def _corners(self, bbox: Any, height: int, width: int) -> Corners:
-        """Left, top, right and bottom within the image."""
-        if not isinstance(bbox, list) or len(bbox) != 4:
-            raise _RecordError("malformed box", f"bbox is {bbox!r}, expected [left, top, width, height]")
-        left, top, box_width, box_height = bbox
-        if not math.isfinite(left + top + box_width + box_height):
-            raise _RecordError("box not finite", f"bbox is {bbox}, expected finite numbers")
-        if box_width < MIN_SIDE or box_height < MIN_SIDE:
-            sides = f"width {box_width} and height {box_height}, expected both above 0"
-            raise _RecordError("box without area", f"bbox {bbox} has {sides}")
-        right, bottom = left + box_width, top + box_height
-        cut = max(left, 0.0), max(top, 0.0), min(right, width), min(bottom, height)
-        if cut[2] - cut[0] < MIN_SIDE or cut[3] - cut[1] < MIN_SIDE:
-            detail = f"bbox {bbox} lies outside the image of {width} x {height} pixels (or is not in pixels)"
-            raise _RecordError("box outside the image", detail)
-        if max(-left, -top, right - width, bottom - height) > ROUNDING:
-            self.clipped += 1
-        return cut
-
     def _nearest_category(self, category_id: Any) -> str:
-        if not _is_whole(category_id):
+        if not is_whole(category_id):
             return "is not a whole number"
         near = min(self.label_of_id, key=lambda known: abs(known - category_id))
         return f"is not in 'categories'; the nearest is {near} ('{self.vocabulary.names[self.label_of_id[near]]}')"
 
 
+def corners_within(bbox: Any, height: int, width: int) -> tuple[Corners, bool]:
+    """Left, top, right and bottom within the image, and whether more than a rounding was cut off."""
+    if not isinstance(bbox, list) or len(bbox) != 4:
+        raise RecordError("malformed box", f"bbox is {bbox!r}, expected [left, top, width, height]")
+    left, top, box_width, box_height = bbox
+    if not math.isfinite(left + top + box_width + box_height):
+        raise RecordError("box not finite", f"bbox is {bbox}, expected finite numbers")
+    if box_width < MIN_SIDE or box_height < MIN_SIDE:
+        sides = f"width {box_width} and height {box_height}, expected both above 0"
+        raise RecordError("box without area", f"bbox {bbox} has {sides}")
+    right, bottom = left + box_width, top + box_height
+    cut = max(left, 0.0), max(top, 0.0), min(right, width), min(bottom, height)
+    if cut[2] - cut[0] < MIN_SIDE or cut[3] - cut[1] < MIN_SIDE:
+        detail = f"bbox {bbox} lies outside the image of {width} x {height} pixels (or is not in pixels)"
+        raise RecordError("box outside the image", detail)
+    return cut, max(-left, -top, right - width, bottom - height) > ROUNDING
+
+
 def _check_segmentation(value: Any, height: int, width: int, needed: bool) -> None:
     if not value:
         if needed:
-            raise _RecordError("no mask", "has no segmentation, which with_masks needs")
+            raise RecordError("no mask", "has no segmentation, which with_masks needs")
         return
     try:
         if isinstance(value, list):
             _check_polygons(value)
         elif list(value["size"]) != [height, width]:
             detail = f"a mask has size {value['size']}, but the image has [{height}, {width}] (height, width)"
-            raise _RecordError("mask of another size", detail)
+            raise RecordError("mask of another size", detail)
         elif isinstance(value["counts"], list) and sum(value["counts"]) != height * width:
-            raise _RecordError("malformed mask", f"counts add up to {sum(value['counts'])}, not {height} x {width}")
+            raise RecordError("malformed mask", f"counts add up to {sum(value['counts'])}, not {height} x {width}")
         elif needed:
             coco_mask.area(_run_lengths(value, height, width))  # refuses what it can't read
     except (TypeError, KeyError, OverflowError, RuntimeError, ValueError):
         detail = "segmentation is neither polygons [[x, y, ...], ...] nor run lengths {size, counts}"
-        raise _RecordError("malformed mask", detail) from None
+        raise RecordError("malformed mask", detail) from None
 
 
 def _check_polygons(polygons: Sequence[Any]) -> None:
     for polygon in polygons:
         if len(polygon) < 6 or len(polygon) % 2:
             detail = f"a polygon has {len(polygon)} numbers, expected pairs for 3 points or more"
-            raise _RecordError("polygon of fewer than 3 points", detail)
+            raise RecordError("polygon of fewer than 3 points", detail)
         if not math.isfinite(sum(polygon)):
-            raise _RecordError("mask not finite", "a polygon holds a number that is not finite")
+            raise RecordError("mask not finite", "a polygon holds a number that is not finite")
 
 
 def _run_lengths(segmentation: Any, height: int, width: int) -> Any:
@@ -393,12 +342,3 @@ def _run_lengths(segmentation: Any, height: int, width: int) -> Any:
         return coco_mask.merge(coco_mask.frPyObjects(segmentation, height, width))
     plain = isinstance(segmentation["counts"], list)
     return coco_mask.frPyObjects(segmentation, height, width) if plain else segmentation
-
-
-def _place(part: str, index: int, record: Any) -> str:
-    identity = f" (id {record['id']})" if isinstance(record, dict) and "id" in record else ""
-    return f"{part}[{index}]{identity}"
-
-
-def _is_whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)

@@ -69,6 +69,24 @@ def read_image(path: Path | str, *, upright: bool = True, max_pixels: int | None
         raise _refusal(path, error, limit) from None
 
 
+def read_described(path: Path | str, image_size: tuple[int, int], source: Path | str) -> Image.Image:
+    """The picture in the frame of its annotations: `image_size` (height, width) as the file `source` says.
+
+    Upright where that has the size, else as stored (COCO's own tools ignore EXIF). UserError where neither has it.
+    """
+    height, width = image_size
+    image = read_image(path)
+    upright = image.size
+    if upright == (height, width) != (width, height):
+        image = read_image(path, upright=False)
+    if image.size != (width, height):
+        raise UserError(
+            f"image {path} is {upright[0]} x {upright[1]} pixels, but {source} describes it as "
+            f"{width} x {height}; its boxes would be wrong: mend the record or put the original image back"
+        )
+    return image
+
+
 def _refusal(path: Path | str, error: Exception, limit: int) -> UserError:
     """What to tell about an exception of the system or of Pillow."""
     if isinstance(error, FileNotFoundError):

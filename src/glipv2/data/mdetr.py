@@ -1,0 +1,229 @@
+"""Grounded captions in MDETR's layout (GoldG, Flickr30k, RefCOCO): one image record a caption, boxes with spans."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils.data import Dataset
+
+from glipv2.data.coco import Corners, ImageRecords, corners_within, read_images
+from glipv2.data.faults import Faults, RecordError, check_folder, check_policy, place_of, read_json
+from glipv2.data.images import read_described, to_tensor
+from glipv2.errors import UserError
+from glipv2.structures import Caption, GroundedPhrase, Instances, Sample, Span, Vocabulary
+
+logger = logging.getLogger(__name__)
+
+OBJECT = Vocabulary(("object",))  # boxes of captions have words, not classes
+
+
+@dataclass(frozen=True)
+class GroundedBox:
+    """A box of one caption, the characters that name it, and whether it covers several objects."""
+
+    corners: Corners
+    spans: tuple[Span, ...]
+    is_crowd: bool
+    area: float
+
+
+class MdetrDataset(Dataset[Sample]):
+    """Images with their captions; a phrase has the boxes that any of its characters' spans name.
+
+    Phrases of a caption are its record's `tokens_positive_eval` where it has them, else every distinct span
+    that names a box. Records of one file are one sample with several captions, in the order of the file; its
+    id is `original_img_id` where the records agree on it, else that of its first record.
+    Faults as in `CocoDataset`; a span outside its caption is one.
+    """
+
+    def __init__(self, annotations: Path | str, images: Path | str, *, on_error: str = "raise") -> None:
+        check_policy(on_error)
+        self.path, self.folder = Path(annotations), Path(images)
+        check_folder(self.folder)
+        content = _read_mdetr(self.path)
+        faults = Faults(self.path)
+        records = read_images(content["images"], self.folder, faults)
+        captions = _read_captions(content["images"], records, faults)
+        boxes = _BoxReader(records, captions, faults)
+        boxes.read(content["annotations"])
+        self.skipped: dict[str, int] = faults.settle(on_error)
+        self._sizes = {name: tuple(size) for name, size in zip(records.names, records.sizes.tolist(), strict=True)}
+        self._texts: dict[str, list[tuple[_CaptionRecord, list[GroundedBox]]]] = {}
+        for identity, name in zip(records.ids.tolist(), records.names.tolist(), strict=True):
+            if identity in captions:
+                self._texts.setdefault(name, []).append((captions[identity], boxes.found[identity]))
+        self._names = list(self._texts)
+        if not self._names:
+            raise UserError(f"{self.path}: no caption to read; expected at least one usable record in 'images'")
+        if boxes.clipped:
+            logger.warning("%s: cut %d boxes that reach past the border of their image", self.path, boxes.clipped)
+        self._ids = _image_ids(self._texts)
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """One class: captions name their boxes in words."""
+        return OBJECT
+
+    @property
+    def scored_names(self) -> tuple[str, ...]:
+        """That class."""
+        return OBJECT.names
+
+    @property
+    def answers(self) -> tuple[str, ...]:
+        """Captions ask nothing."""
+        return ()
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __getitem__(self, index: int) -> Sample:
+        name = self._names[range(len(self))[index]]
+        boxes: list[GroundedBox] = []
+        captions = []
+        for record, own in self._texts[name]:
+            captions.append(Caption(record.text, _phrases(record, own, len(boxes))))
+            boxes += own
+        image = read_described(self.folder / name, self._sizes[name], self.path)
+        return Sample(to_tensor(image), self._ids[name], name, instances_of(boxes), tuple(captions))
+
+
+def instances_of(boxes: Sequence[GroundedBox]) -> Instances:
+    """Boxes of captions as instances of the one class."""
+    return Instances(
+        boxes=torch.tensor([box.corners for box in boxes], dtype=torch.float32).reshape(-1, 4),
+        labels=torch.zeros(len(boxes), dtype=torch.int64),
+        is_crowd=torch.tensor([box.is_crowd for box in boxes], dtype=torch.bool),
+        areas=torch.tensor([box.area for box in boxes], dtype=torch.float32),
+    )
+
+
+@dataclass(frozen=True)
+class _CaptionRecord:
+    """A caption, its phrases where the file says them, and the id of its image."""
+
+    text: str
+    phrases: tuple[tuple[Span, ...], ...] | None
+    image_id: int | None
+
+
+def _read_mdetr(path: Path) -> dict[str, list[Any]]:
+    content = read_json(path, "a grounding file in MDETR's layout")
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: expected an object with images and annotations, but got {type(content).__name__}")
+    for key in ("images", "annotations"):
+        if not isinstance(content.get(key), list):
+            raise UserError(f"{path}: '{key}' is missing or no list (keys: {', '.join(map(str, content)) or 'none'})")
+    if not any(isinstance(record, dict) and "caption" in record for record in content["images"]):
+        raise UserError(f"{path}: no image has a 'caption'; expected grounded captions in MDETR's layout")
+    return content
+
+
+def _read_captions(records: Sequence[Any], kept: ImageRecords, faults: Faults) -> dict[int, _CaptionRecord]:
+    """Captions by the id of their image record."""
+    usable = set(kept.ids.tolist())
+    found: dict[int, _CaptionRecord] = {}
+    for index, record in enumerate(records):
+        if not isinstance(record, dict) or record.get("id") not in usable:
+            continue
+        try:
+            found[record["id"]] = _caption(record)
+        except RecordError as error:
+            faults.add(error.args[0], place_of("images", index, record), error.args[1])
+    return found
+
+
+def _caption(record: Mapping[str, Any]) -> _CaptionRecord:
+    text = record.get("caption")
+    if not isinstance(text, str) or not text.strip():
+        raise RecordError("no caption", f"caption is {text!r}, expected a text")
+    given = record.get("tokens_positive_eval")
+    if given is not None and not isinstance(given, list):
+        raise RecordError("malformed span", f"tokens_positive_eval is {given!r}, expected a list of phrases")
+    phrases = tuple(spans_in(phrase, text, "tokens_positive_eval") for phrase in given) if given else None
+    original = record.get("original_img_id")
+    return _CaptionRecord(text, phrases, original if isinstance(original, int) else None)
+
+
+def spans_in(spans: Any, text: str, field: str) -> tuple[Span, ...]:
+    """[[begin, end], ...] as spans of the text; RecordError where they are not."""
+    pairs = isinstance(spans, list) and all(isinstance(span, list) and len(span) == 2 for span in spans)
+    if not pairs or not spans or any(not isinstance(end, int) for span in spans for end in span):
+        raise RecordError("malformed span", f"{field} is {spans!r}, expected [[begin, end], ...]")
+    for begin, end in spans:
+        if not 0 <= begin < end <= len(text):
+            detail = f"{field} has the span [{begin}, {end}], but the caption has {len(text)} characters"
+            raise RecordError("span outside the caption", detail)
+    return tuple((begin, end) for begin, end in spans)
+
+
+class _BoxReader:
+    """Turns annotation records into boxes by image record; a faulty one is reported and left out."""
+
+    def __init__(self, images: ImageRecords, captions: Mapping[int, _CaptionRecord], faults: Faults) -> None:
+        self.sizes = dict(zip(images.ids.tolist(), images.sizes.tolist(), strict=True))
+        self.dropped = images.dropped | (self.sizes.keys() - captions.keys())
+        self.captions, self.faults = captions, faults
+        self.found: dict[int, list[GroundedBox]] = {identity: [] for identity in captions}
+        self.seen: set[Any] = set()
+        self.clipped = 0
+
+    def read(self, records: Sequence[Any]) -> None:
+        """Takes all records."""
+        for index, record in enumerate(records):
+            try:
+                self._take(record)
+            except (RecordError, TypeError, ValueError, OverflowError) as error:
+                told = isinstance(error, RecordError)
+                kind, detail = error.args if told else ("malformed record", f"has a field of a wrong type ({error})")
+                self.faults.add(kind, place_of("annotations", index, record), detail)
+
+    def _take(self, record: Any) -> None:
+        if not isinstance(record, dict):
+            raise RecordError("malformed record", f"expected an object, but got {record!r}")
+        spans = record.get("tokens_positive", record.get("tokens"))
+        if spans is None or "image_id" not in record or "bbox" not in record:
+            raise RecordError("missing field", "has no image_id, no bbox or no tokens_positive")
+        if record.get("id") is not None and record["id"] in self.seen:
+            raise RecordError("duplicate annotation id", f"id {record['id']} occurs twice, expected each once")
+        image_id = record["image_id"]
+        if image_id in self.dropped:
+            self.faults.orphans += 1
+            return
+        if image_id not in self.captions:
+            raise RecordError("unknown image", f"image_id {image_id!r} is not among the ids in 'images'")
+        corners, cut = corners_within(record["bbox"], *self.sizes[image_id])
+        own = spans_in(spans, self.captions[image_id].text, "tokens_positive")
+        area = record.get("area") or (corners[2] - corners[0]) * (corners[3] - corners[1])
+        self.found[image_id].append(GroundedBox(corners, own, bool(record.get("iscrowd")), float(area)))
+        self.clipped += cut
+        self.seen.add(record.get("id"))
+
+
+def _phrases(record: _CaptionRecord, boxes: Sequence[GroundedBox], first: int) -> tuple[GroundedPhrase, ...]:
+    """Phrases that have a box; `first` is the place of the first box among the sample's instances."""
+    spans = record.phrases
+    if spans is None:
+        spans = tuple((span,) for span in sorted({span for box in boxes for span in box.spans}))
+    phrases = (
+        GroundedPhrase(
+            own, tuple(first + place for place, box in enumerate(boxes) if not set(own).isdisjoint(box.spans))
+        )
+        for own in spans
+    )
+    return tuple(phrase for phrase in phrases if phrase.instances)
+
+
+def _image_ids(texts: Mapping[str, Sequence[tuple[_CaptionRecord, Any]]]) -> dict[str, int]:
+    """An id for each file: the data set's own where it is one's alone, else numbers from 1."""
+    given = {name: {record.image_id for record, _ in own} for name, own in texts.items()}
+    ids = {name: next(iter(own)) for name, own in given.items() if len(own) == 1}
+    own_ids = [identity for identity in ids.values() if identity is not None]
+    if len(set(own_ids)) == len(texts):
+        return {name: int(identity) for name, identity in ids.items() if identity is not None}
+    return {name: number for number, name in enumerate(texts, start=1)}
