@@ -30,6 +30,7 @@ from glipv2.structures import Detections, Vocabulary
 from glipv2.structures.truth import LvisTruth
 
 FREQUENCIES = ("r", "c", "f")  # rare, common, frequent: in up to 10, up to 100, more training images
+ROWS_HELD = 4_000_000  # detections between two looks for those that can't count any more; 28 bytes each
 ANYWHERE = 1e8  # pixels; half a side of a box that holds every detection
 
 
@@ -244,6 +245,25 @@ def _distinct(table: Table) -> tuple[FoundRows, TruthRows, Judged]:
     return found, objects, Judged(rows[kinds == 0], torch.unique(rows[kinds == 1], dim=0), sizes)
 
 
+def without_surplus(table: Table, limits: Limits) -> Table:
+    """The table without detections beyond the limits, which stay beyond them whatever else is seen.
+
+    Visits of one image count as one image only in the end, so that here each has a limit of its own.
+    """
+    ids, counts, _ = table["visits"].unbind(dim=1)
+    visit = torch.arange(len(ids)).repeat_interleave(counts)
+    rows = torch.arange(len(visit))
+    every = FoundRows(visit, table["found_labels"], table["found"][:, 4], table["found"][:, :4])
+    if limits.an_image is not None:
+        rows = _best_of_each(every.image_index, every, limits.an_image)
+    if limits.a_class is not None:
+        own = FoundRows(ids[visit], every.labels, every.scores, every.boxes).at(rows)
+        rows = rows[_best_of_each(own.labels, own, limits.a_class)]
+    visits = table["visits"].clone()
+    visits[:, 1] = torch.bincount(visit[rows], minlength=len(ids))
+    return {**table, "visits": visits, "found": table["found"][rows], "found_labels": table["found_labels"][rows]}
+
+
 class _LvisAP(TableMetric):
     """LVIS AP over a data set, over all ranks; an image counts once, however often it was seen."""
 
@@ -255,6 +275,12 @@ class _LvisAP(TableMetric):
         super().__init__(**kwargs)
         self.vocabulary, self.frequencies, self.limits = vocabulary, tuple(frequencies), limits
         _groups(self.frequencies, vocabulary)
+        self._room = ROWS_HELD
+
+    def reset(self) -> None:
+        """Forgets everything seen."""
+        super().reset()
+        self._room = ROWS_HELD
 
     def compute(self) -> LvisScores:
         """The scores of everything seen since the last reset."""
@@ -263,11 +289,18 @@ class _LvisAP(TableMetric):
 
 
 class LvisBoxAP(_LvisAP):
-    """LVIS AP of boxes; `limits` is NORMAL or FIXED."""
+    """LVIS AP of boxes; `limits` is NORMAL or FIXED. Detections that no limit lets count are not kept for long."""
 
     def update(self, predictions: Sequence[Detections], truth: Sequence[LvisTruth]) -> None:
         """Adds one prediction an image, in the order of `truth`."""
-        self.add(_table(predictions, truth, self.vocabulary))
+        rows = _table(predictions, truth, self.vocabulary)
+        self.add(without_surplus(rows, Limits(an_image=self.limits.an_image)))
+        self._room -= len(self.found[-1])  # type: ignore[index, union-attr]
+        if self._room < 0:
+            kept = without_surplus(self.table(), self.limits)
+            for name, column in kept.items():
+                setattr(self, name, [column])
+            self._room = max(ROWS_HELD, len(kept["found"]))
 
 
 class LvisMaskAP(_LvisAP):
