@@ -68,7 +68,7 @@ class Segments(TensorStruct):
 
     def run_lengths(self, threshold: float = 0.5) -> list[RunLengths]:
         """The same as COCO's compressed run lengths, {"size": [height, width], "counts": text}."""
-        return pasted_run_lengths(self.cells, self.boxes, self.image_size, threshold)
+        return pasted_run_lengths(self.cells.cpu(), self.boxes.cpu(), self.image_size, threshold)
 
     def above(self, threshold: float) -> Segments:
         """Only objects whose score is at least `threshold`."""

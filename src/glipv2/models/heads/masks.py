@@ -72,7 +72,7 @@ class MaskHead(nn.Module):
         self.project = nn.Conv2d(image_width, config.width, 1)  # of levels: linear, so the same as after RoIAlign
         self.hourglasses = nn.ModuleList(Hourglass(config.width, config.depth) for _ in range(config.hourglasses))
         self.enlarge = nn.ConvTranspose2d(config.width, config.width, 2, stride=2)
-        self.pixels = pixel_stem(config.width) if config.pixels else None
+        self.pixels = PixelReader(config.width) if config.pixels else None
         self.words = nn.Linear(text_width, config.width)
         self.word_bias = nn.Parameter(torch.zeros(text_width))
         self.log_scale = nn.Parameter(torch.tensor(config.log_scale))
@@ -90,7 +90,7 @@ class MaskHead(nn.Module):
             hidden = F.relu(hourglass(hidden))
         hidden = self.enlarge(hidden)
         if self.pixels is not None:
-            hidden = hidden + self.pixels(roi_align(pixels.to(corners), corners, self.size, aligned=True))
+            hidden = self.pixels(hidden, roi_align(pixels.to(corners), corners, self.size, aligned=True))
         return self._matched(F.relu(hidden)[: len(regions)], features.tokens, regions)
 
     def probabilities(self, features: Features, pixels: Tensor, regions: MaskRegions) -> Tensor:
@@ -163,7 +163,14 @@ class Residual(nn.Module):
         return cells + self.second(F.relu(self.first(F.relu(cells))))  # type: ignore[no-any-return]
 
 
-def pixel_stem(width: int) -> nn.Sequential:
-    """From the picture's own colours to `width` channels."""
-    half = width // 2
-    return nn.Sequential(nn.Conv2d(3, half, 3, padding=1), nn.ReLU(), nn.Conv2d(half, width, 3, padding=1))
+class PixelReader(nn.Module):
+    """Lets cells see the picture's own colours, and decide with their neighbours what belongs together."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.read = nn.Conv2d(3, width, 3, padding=1)
+        self.join = nn.Conv2d(width, width, 3, padding=1)
+
+    def forward(self, cells: Tensor, picture: Tensor) -> Tensor:
+        """cells [K, D, S, S] and the picture on the same cells [K, 3, S, S] to [K, D, S, S]."""
+        return self.join(F.relu(cells + self.read(picture)))  # type: ignore[no-any-return]
