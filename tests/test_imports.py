@@ -24,6 +24,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("data", "models", "matching", "losses", "metrics", "report"),
     ("optim", "trainer", "tracking", "callbacks", "runs", "tune"),
     ("tasks",),
+    ("protocols",),
     ("config",),
     ("checkpoints",),
     ("evaluate", "train", "inference", "predict", "conversion", "weights_command"),

@@ -23,6 +23,7 @@ usage: glipv2 COMMAND [GROUP=PRESET …] [KEY=VALUE …]
 commands
   train      train and evaluate a model          glipv2 train experiment=shapes_detection_nano
   evaluate   score weights on a data set         glipv2 evaluate weights=runs/demo data=shapes split=unseen
+                                                   glipv2 evaluate weights=glip_t.safetensors protocol=coco …
   predict    find names in pictures              glipv2 predict weights=runs/demo images=photo.jpg text="a cup. a dog."
   report     one HTML page about runs            glipv2 report runs/demo
   weights    say what a file is, import it       glipv2 weights import glip_tiny.pth -o glip_t.safetensors
@@ -31,8 +32,9 @@ commands
 Show what a command would run with: --cfg job. Documentation: README.md and docs/.
 """
 
-GROUPS = ("model", "task", "data", "loss", "optim", "trainer", "tracking", "experiment")
-LITERAL_KEYS = ("weights", "images", "text", "output", "resume")  # paths and sentences, not Hydra's grammar
+GROUPS = ("model", "task", "data", "protocol", "loss", "optim", "trainer", "tracking", "experiment")
+# Paths and sentences, not Hydra's grammar.
+LITERAL_KEYS = ("weights", "images", "root", "configs", "text", "output", "resume")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

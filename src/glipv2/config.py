@@ -23,6 +23,7 @@ from glipv2.errors import UserError, nearest
 from glipv2.losses.glipv2 import LossConfig
 from glipv2.models import ModelConfig
 from glipv2.optim import OptimConfig
+from glipv2.protocols import CocoProtocol, Flickr30kProtocol, LvisProtocol, OdinwProtocol, ProtocolConfig
 from glipv2.tasks.base import TaskConfig
 from glipv2.tasks.captioning import CaptioningConfig
 from glipv2.tasks.detection import DetectionConfig
@@ -45,6 +46,10 @@ SCHEMAS: dict[str, dict[str, type]] = {
     },
     "data": {"shapes": ShapesData, "coco": CocoData},
     "loss": {"glipv2": LossConfig},
+    "protocol": {
+        config.name: config
+        for config in (ProtocolConfig, CocoProtocol, LvisProtocol, OdinwProtocol, Flickr30kProtocol)
+    },
     "tune": {config.name: config for config in (TuneConfig, LinearTuneConfig, PromptTuneConfig, LoraTuneConfig)},
 }
 PLUGIN_GROUPS = tuple(SCHEMAS)
@@ -92,14 +97,28 @@ class TrainConfig:
 
 @dataclass
 class EvaluateConfig:
-    """`glipv2 evaluate`: the weights' own model and task on any data; output: default beside the weights."""
+    """`glipv2 evaluate`: the weights' own model and task on any data; output: default beside the weights.
+
+    protocol: a published way of measuring instead, which brings its own task, files and prompts.
+    """
 
     weights: str = MISSING
     split: str = "val"
     output: str | None = None
     gallery: int = 12
     data: DataConfig = MISSING
+    protocol: ProtocolConfig = field(default_factory=ProtocolConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
+
+    def check(self) -> None:
+        """UserError for settings that would change nothing, or can't work together."""
+        if self.protocol.name == "none":
+            self.data.check_split(self.split)
+        elif self.split != "val" or not isinstance(self.data, ShapesData):
+            raise UserError(
+                f"protocol={self.protocol.name} brings its own data: leave out split= and data=, and give its files "
+                f"as protocol.KEY=PATH (--cfg job shows the keys)"
+            )
 
 
 @dataclass

@@ -16,10 +16,11 @@ from glipv2.checkpoints import read_checkpoint, weights_file
 from glipv2.config import EvaluateConfig, check_pair
 from glipv2.data.datamodule import DataModule, Feed
 from glipv2.data.dataset import DataConfig, SampleDataset
+from glipv2.losses.glipv2 import LossConfig
 from glipv2.models import ModelConfig
 from glipv2.models.fetch import is_address
 from glipv2.report.gallery import side_by_side
-from glipv2.runs import write_json, write_metrics
+from glipv2.runs import JsonList, write_metrics
 from glipv2.structures import ImageTruth, Prediction
 from glipv2.tasks.base import Task, TaskConfig
 from glipv2.tracking import log_pictures
@@ -28,23 +29,30 @@ log = logging.getLogger(__name__)
 
 
 class KeepPredictions(Callback):
-    """Keeps every prediction of a validation, as records, and the first few for the gallery, by task."""
+    """Writes every prediction of a validation as it comes, and keeps the first few for the gallery, by task.
 
-    def __init__(self, pictures: int) -> None:
+    files: where the records go, by task. written: only the best boxes of an image, 0 = all.
+    """
+
+    def __init__(self, pictures: int, files: Mapping[str, Path], written: int = 0) -> None:
         self.pictures = pictures
-        self.records: dict[str, list[dict[str, Any]]] = {}
+        self.written = written
+        self.records = {name: JsonList(path) for name, path in files.items()}
         self.first: dict[str, list[tuple[ImageTruth, Prediction]]] = {}
 
     def on_validation_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:  # fmt: skip
+        if not trainer.is_global_zero:
+            return
         name = list(pl_module.subtasks())[dataloader_idx]  # type: ignore[operator]
-        records, first = self.records.setdefault(name, []), self.first.setdefault(name, [])
+        first = self.first.setdefault(name, [])
         for found, truth in zip(outputs["predictions"], batch.truth, strict=True):
-            records += found.to_records(truth.image_id)
+            shown = found.best(self.written) if self.written else found
+            self.records[name].extend(shown.to_records(truth.image_id))
             if len(first) < self.pictures:
-                first.append((truth.to("cpu"), found.to("cpu")))
+                first.append((truth.to("cpu"), shown.to("cpu")))
 
 
 def open_data(task: TaskConfig, model: ModelConfig, data: DataConfig, *, train: bool, split: str) -> DataModule:
@@ -64,16 +72,31 @@ def score_split(
     Scores of a split other than "val" carry its name: detection/unseen/box_ap. Files of a joint task
     carry the names of its tasks: predictions/val_vqa.json.
     """
-    keeper = KeepPredictions(pictures)
-    trainer.callbacks.append(keeper)  # type: ignore[attr-defined]
+    names = list(task.subtasks())
+    shown = {name: split if len(names) == 1 else f"{split}_{name}" for name in names}
     task.score_prefix = score_name("{task}", split)
-    trainer.validate(task, datamodule=data, verbose=False)
-    trainer.callbacks.remove(keeper)  # type: ignore[attr-defined]
-    if trainer.is_global_zero:
-        for name in keeper.records:
-            shown = split if len(keeper.records) == 1 else f"{split}_{name}"
-            write_json(folder / "predictions" / f"{shown}.json", keeper.records[name])
-            _write_gallery(keeper.first[name], data.eval_samples[name], trainer, folder / "gallery" / shown)
+    return _scored(task, data, trainer, folder, shown, pictures)
+
+
+def _scored(
+    task: Task, data: DataModule, trainer: pl.Trainer, folder: Path, shown: Mapping[str, str], pictures: int,
+    written: int = 0,
+) -> dict[str, float]:  # fmt: skip
+    """See `score_split`. shown: under which name each task's files stand; written: see `KeepPredictions`."""
+    files = {name: folder / "predictions" / f"{own}.json" for name, own in shown.items()}
+    keeper = KeepPredictions(pictures, files, written)
+    trainer.callbacks.append(keeper)  # type: ignore[attr-defined]
+    try:
+        trainer.validate(task, datamodule=data, verbose=False)
+        if trainer.is_global_zero:
+            for name, own in shown.items():
+                keeper.records[name].close()
+                first = keeper.first.get(name, [])
+                _write_gallery(first, data.eval_samples[name], trainer, folder / "gallery" / own)
+    finally:
+        trainer.callbacks.remove(keeper)  # type: ignore[attr-defined]
+        for records in keeper.records.values():
+            records.abandon()
     return dict(task.scores)
 
 
@@ -86,17 +109,53 @@ def score_name(name: str, split: str) -> str:
 def evaluate(config: EvaluateConfig) -> dict[str, float]:
     """`glipv2 evaluate`: metrics.json, predictions and a gallery beside the weights, or under `output`."""
     source = weights_file(config.weights)
+    config.check()
     task = read_checkpoint(source).build()
-    config.data.check_split(config.split)
-    data = open_data(task.config, task.model_config, config.data, train=False, split=config.split)
     beside = Path() if is_address(config.weights) else source.parent  # not into the hub's cache
-    folder = Path(config.output) if config.output else beside / "evaluation" / config.split
-    trainer = config.trainer.build(None, [], [])
-    scores = score_split(task, data, trainer, folder, config.split, config.gallery)
-    write_metrics(folder, scores)
-    log.info("%s", summary(scores))
+    name = config.protocol.name if config.protocol.name != "none" else config.split
+    folder = Path(config.output) if config.output else beside / "evaluation" / name
+    if config.protocol.name != "none":
+        scores = _by_protocol(config, task, folder)
+    else:
+        data = open_data(task.config, task.model_config, config.data, train=False, split=config.split)
+        trainer = config.trainer.build(None, [], [])
+        scores = score_split(task, data, trainer, folder, config.split, config.gallery)
+        write_metrics(folder, scores)
+        log.info("%s", summary(scores))
     log.info("written to %s", folder)
     return scores
+
+
+def _by_protocol(config: EvaluateConfig, trained: Task, folder: Path) -> dict[str, float]:
+    """Every data set of a protocol, whatever the weights were trained for, as long as they can ground words.
+
+    Data sets are opened, and their faults told, before the first runs; metrics.json grows with each.
+    """
+    protocol = config.protocol
+    rounds = protocol.rounds(trained)
+    parts = trained.parts()
+    trainer = config.trainer.build(None, [], [])
+    scores: dict[str, float] = {}
+    for own in rounds:
+        task = own.task.assemble(parts, LossConfig.grounding_only()).eval()
+        data = open_data(own.task, task.model_config, own.data, train=False, split="val")
+        task.score_prefix = own.name
+        shown = dict.fromkeys(task.subtasks(), own.name)
+        scores |= _scored(task, data, trainer, folder, shown, config.gallery, own.written)
+        write_metrics(folder, scores)
+    scores |= protocol.summary(scores)
+    write_metrics(folder, scores)
+    log.info("%s", aligned(protocol.table(scores)))
+    return scores
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> str:
+    """A table as text: the first column to the left, numbers to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join(cell.rjust(width) if place else cell.ljust(width) for place, (cell, width) in enumerate(cells))
+        for cells in (zip(row, widths, strict=True) for row in rows)
+    )
 
 
 def summary(scores: Mapping[str, float]) -> str:

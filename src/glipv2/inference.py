@@ -18,7 +18,6 @@ from glipv2.data.noun_phrases import prompt_of_phrases
 from glipv2.data.transforms import resize
 from glipv2.errors import UserError, nearest
 from glipv2.losses.glipv2 import LossConfig
-from glipv2.models import Parts
 from glipv2.structures import Detections, ImageTruth, Instances, Segments, Span, Vocabulary
 from glipv2.structures.grounded import Answers, GroundedCaptions, ImageCaption
 from glipv2.tasks.base import Task
@@ -194,7 +193,7 @@ class Predictor:
             schema = SCHEMAS["task"].get(name)
             if schema is None:
                 raise UserError(f"no task '{name}'; {nearest(name, SCHEMAS['task'])}")
-            parts = Parts(self.task.model_config, self.task.answers, dict(self.task.named_children()))
+            parts = self.task.parts()
             try:
                 self._tasks[name] = schema().assemble(parts, LossConfig.grounding_only()).eval()
             except UserError as error:

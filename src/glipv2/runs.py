@@ -8,9 +8,9 @@ import platform
 import shlex
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from glipv2 import __version__
 from glipv2.errors import UserError
@@ -43,6 +43,46 @@ def write_metrics(folder: Path, metrics: Mapping[str, float]) -> None:
     path = folder / "metrics.json"
     earlier = json.loads(path.read_text("utf-8")) if path.is_file() else {}
     write_json(path, {**earlier, **{name: float(value) for name, value in metrics.items()}})
+
+
+class JsonList:
+    """A JSON list written record by record, so that it never stands in memory; whole when closed, or not there."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._partial = path.with_name(path.name + ".partial")
+        self._file: TextIO | None = None
+
+    def extend(self, records: Iterable[Any]) -> None:
+        """Writes further records, one a line."""
+        for record in records:
+            if self._file is None:
+                self._file = self._opened()
+                self._file.write("[\n")
+            else:
+                self._file.write(",\n")
+            self._file.write(json.dumps(record, ensure_ascii=False))
+
+    def close(self) -> None:
+        """Puts the file in its place."""
+        if self._file is None:
+            self._file = self._opened()
+            self._file.write("[")
+        self._file.write("\n]\n")
+        self._file.close()
+        self._file = None
+        os.replace(self._partial, self.path)
+
+    def abandon(self) -> None:
+        """Takes back what was not closed."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+            self._partial.unlink(missing_ok=True)
+
+    def _opened(self) -> TextIO:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        return self._partial.open("w", encoding="utf-8")
 
 
 def environment() -> dict[str, Any]:

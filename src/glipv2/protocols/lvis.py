@@ -50,7 +50,8 @@ class LvisProtocol(ProtocolConfig):
     def table(self, scores: Mapping[str, float]) -> list[list[str]]:
         """Both APs and those of rare, common and frequent names, in percent."""
         rows = {"lvis box": "lvis/box_", "lvis box, fixed": "lvis/box_fixed_"}
-        return [["", *COLUMNS], *([row, *(percent(scores, own + name) for name in COLUMNS)] for row, own in rows.items())]
+        numbers = [[row, *(percent(scores, own + name) for name in COLUMNS)] for row, own in rows.items()]
+        return [["", *COLUMNS], *numbers]
 
 
 @dataclass

@@ -10,8 +10,10 @@ from typing import ClassVar
 
 from glipv2.data.coco import CocoDataset
 from glipv2.data.odinw import OdinwFile, read_odinw
+from glipv2.data.prompts import PromptConfig
+from glipv2.data.wordings import wordings_in
 from glipv2.errors import UserError, nearest
-from glipv2.protocols.base import ProtocolConfig, Round, detection_of, given_path, percent
+from glipv2.protocols.base import GivenData, ProtocolConfig, Round, detection_of, given_path, percent
 from glipv2.tasks.base import Task
 
 log = logging.getLogger(__name__)
@@ -35,6 +37,9 @@ class OdinwProtocol(ProtocolConfig):
     split: str | None = None
     captions: bool = True
     missing: str = "raise"
+
+    def __post_init__(self) -> None:
+        self._all = self._skipped = 0
 
     def rounds(self, trained: Task) -> Sequence[Round]:
         """One a data set; all are opened, and so checked, first."""
@@ -62,6 +67,15 @@ class OdinwProtocol(ProtocolConfig):
         if told:
             log.warning("left out %d of %d data sets: %s", len(told), len(files), "; ".join(told))
         return there
+
+    def _data(self, file: OdinwFile) -> GivenData:
+        samples = CocoDataset(file.annotations, file.images, on_error=self.on_error, categories=file.categories)
+        if not self.captions or file.wordings is None:
+            return self.data(samples)
+        try:
+            return self.data(samples, PromptConfig(captions=wordings_in(file.wordings, samples.vocabulary.names)))
+        except UserError as error:
+            raise UserError(f"{file.source}: DATASETS.CAPTION_PROMPT: {error}") from None
 
     def summary(self, scores: Mapping[str, float]) -> dict[str, float]:
         """Average and median, named as over fewer where data sets were left out or have no object at all."""

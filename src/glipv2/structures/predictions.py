@@ -64,6 +64,11 @@ class Detections(TensorStruct):
         """The data set's own id of each object."""
         return tuple(self.vocabulary.category_ids[label] for label in self.labels.tolist())
 
+    def best(self, count: int) -> Detections:
+        """The first `count` objects, which are the best."""
+        own = slice(count)
+        return Detections(self.boxes[own], self.scores[own], self.labels[own], self.image_size, self.vocabulary)
+
     def above(self, threshold: float) -> Detections:
         """Only objects whose score is at least `threshold`."""
         keep = self.scores >= threshold

@@ -117,6 +117,10 @@ class Task(pl.LightningModule):
                 self.add_module(entry.name, value)
         return parts
 
+    def parts(self) -> Parts:
+        """The modules of this task, for further tasks on the same weights."""
+        return Parts(self.model_config, self.answers, dict(self.named_children()))
+
     def train(self, mode: bool = True) -> Self:
         """Parts that are not trained stay as in evaluation: no dropout, no moving statistics."""
         super().train(mode)
