@@ -193,8 +193,8 @@ def preset_of(keys: Path) -> str:
 
 def filled_task(keys: Path, weights_module: Path | None, dtype: torch.dtype) -> DetectionTask:
     """The released architecture that the keys belong to, on the weights that their names make."""
-    maker = _module(weights_module or keys.parent / "weights.py")
     preset_of(keys)
+    maker = _module(weights_module or keys.parent / "weights.py")
     released = translate({name: torch.from_numpy(np.asarray(value)) for name, value in maker.state_dict(keys).items()})
     model = released_model(released.preset)
     task = DetectionConfig().build(replace(model, tokenizer=TokenizerConfig()), GroundingLossConfig())
