@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import overload
+from typing import cast, overload
 
 import torch
 from PIL.Image import Image
 from torch import Tensor
 
 from glipv2.checkpoints import read_checkpoint
-from glipv2.data.collate import repeated
 from glipv2.data.images import read_image, to_tensor
-from glipv2.data.prompts import PromptComposer, PromptConfig, collate_prompts
+from glipv2.data.prompts import PromptComposer, PromptConfig, collate_rows
 from glipv2.data.transforms import resize
 from glipv2.errors import UserError
-from glipv2.structures import DetectionBatch, Detections, ImageTruth, Instances, PromptBatch, Vocabulary
+from glipv2.structures import DetectionBatch, Detections, ImageTruth, Instances, Prompt, Vocabulary
 from glipv2.tasks.base import Task
 
 Picture = str | Path | Image | Tensor
@@ -29,7 +29,7 @@ class Predictor:
         self.device = torch.device(pick_device(device))
         self.task = task.to(self.device).eval()
         self._trained = task.vocabulary
-        self._prompts: dict[tuple[str, ...], tuple[PromptBatch, ...]] = {}
+        self._prompts: dict[tuple[tuple[str, ...], str], list[Prompt]] = {}
         self._tokenizer = task.model_config.tokenizer.build()
         self._pixels = task.model_config.pixels
 
@@ -46,72 +46,106 @@ class Predictor:
 
     @overload
     def detect(  # type: ignore[overload-overlap]  # a path is a sequence of letters too
-        self, images: Picture, names: Sequence[str] | None = ..., *, threshold: float = ..., batch_size: int = ...
-    ) -> Detections: ...
+        self, images: Picture, names: Sequence[str] | None = ..., *, prompts: PromptConfig | None = ...,
+        threshold: float = ..., batch_size: int = ...,
+    ) -> Detections: ...  # fmt: skip
 
     @overload
     def detect(
-        self, images: Sequence[Picture], names: Sequence[str] | None = ..., *, threshold: float = ...,
-        batch_size: int = ...,
+        self, images: Sequence[Picture], names: Sequence[str] | Sequence[Sequence[str]] | None = ..., *,
+        prompts: PromptConfig | Sequence[PromptConfig] | None = ..., threshold: float = ..., batch_size: int = ...,
     ) -> list[Detections]: ...  # fmt: skip
 
     def detect(
         self,
         images: Picture | Sequence[Picture],
-        names: Sequence[str] | None = None,
+        names: Sequence[str] | Sequence[Sequence[str]] | None = None,
         *,
+        prompts: PromptConfig | Sequence[PromptConfig] | None = None,
         threshold: float = 0.0,
         batch_size: int = 8,
     ) -> Detections | list[Detections]:
         """Objects of these names, in each picture's own pixels; one picture gives one result, a list a list.
 
         images: paths, Pillow images or uint8 RGB tensors [3, H, W]. names: default the training
-        vocabulary. UserError for a picture that can't be read and for no names.
+        vocabulary; with a list of pictures also a list of names for each. prompts: how the names become
+        text (separator, captions, knowledge, eval_names), for all pictures or one for each.
+        UserError for a picture that can't be read and for no names.
         """
         single = isinstance(images, (str, Path, Image, Tensor))
         pictures: list[Picture] = [images] if isinstance(images, (str, Path, Image, Tensor)) else list(images)
-        vocabulary = vocabulary_of(names) if names is not None else self.vocabulary
+        requests = list(zip(self._vocabularies(names, len(pictures)), _each(prompts, len(pictures)), strict=True))
         found: list[Detections] = []
         for start in range(0, len(pictures), batch_size):
-            tensors = [_pixels_of(picture) for picture in pictures[start : start + batch_size]]
-            found += [result.above(threshold) for result in self._batch(tensors, vocabulary)]
+            chunk = slice(start, start + batch_size)
+            tensors = [_pixels_of(picture) for picture in pictures[chunk]]
+            found += [result.above(threshold) for result in self._batch(tensors, requests[chunk])]
         return found[0] if single else found
 
+    def _vocabularies(self, names: Sequence[str] | Sequence[Sequence[str]] | None, count: int) -> list[Vocabulary]:
+        """One a picture."""
+        if names is None:
+            return [self.vocabulary] * count
+        if not names or any(isinstance(own, str) or not isinstance(own, Sequence) for own in names):
+            return [vocabulary_of(cast("Sequence[str]", names))] * count
+        if len(names) != count:
+            raise UserError(f"expected a list of names for each of {count} pictures, but got {len(names)}")
+        return [vocabulary_of(own) for own in names]
+
     @torch.inference_mode()
-    def _batch(self, pictures: Sequence[Tensor], vocabulary: Vocabulary) -> list[Detections]:
+    def _batch(
+        self, pictures: Sequence[Tensor], requests: Sequence[tuple[Vocabulary, PromptConfig]]
+    ) -> list[Detections]:
         resized = [self._resized(picture) for picture in pictures]
         batch = DetectionBatch(
             images=self._pixels.batch(resized),
-            prompts=tuple(repeated(prompt, len(pictures)) for prompt in self._prompts_for(vocabulary)),
+            prompts=collate_rows([self._prompts_for(*request) for request in requests], self._tokenizer),
             targets=None,
             truth=tuple(_unknown(index, picture) for index, picture in enumerate(pictures)),
         )
-        self.task.vocabulary = vocabulary
-        return [found.to("cpu") for found in self.task.predictions(batch.to(self.device))]
+        self.task.vocabulary = requests[0][0]  # labels are those of each prompt's own vocabulary, given below
+        found = self.task.predictions(batch.to(self.device))
+        return [
+            replace(result.to("cpu"), vocabulary=vocabulary)
+            for result, (vocabulary, _) in zip(found, requests, strict=True)
+        ]
 
     def _resized(self, picture: Tensor) -> Tensor:
         size = (int(picture.shape[-2]), int(picture.shape[-1]))
         return resize(picture, Instances.empty(), self._pixels.target_size(size))[0]
 
-    def _prompts_for(self, vocabulary: Vocabulary) -> tuple[PromptBatch, ...]:
-        if vocabulary.names not in self._prompts:
-            composer = PromptComposer(vocabulary, self._tokenizer, PromptConfig())
-            self._prompts[vocabulary.names] = tuple(
-                collate_prompts([prompt], self._tokenizer)[0] for prompt in composer.all_names()
-            )
-        return self._prompts[vocabulary.names]
+    def _prompts_for(self, vocabulary: Vocabulary, config: PromptConfig) -> list[Prompt]:
+        key = (vocabulary.names, repr(config))
+        if key not in self._prompts:
+            self._prompts[key] = PromptComposer(vocabulary, self._tokenizer, config).all_names()
+        return self._prompts[key]
+
+
+def _each(prompts: PromptConfig | Sequence[PromptConfig] | None, count: int) -> list[PromptConfig]:
+    if prompts is None or isinstance(prompts, PromptConfig):
+        return [prompts or PromptConfig()] * count
+    if len(prompts) != count:
+        raise UserError(f"expected a PromptConfig for each of {count} pictures, but got {len(prompts)}")
+    return list(prompts)
 
 
 def vocabulary_of(names: Sequence[str]) -> Vocabulary:
     """Names asked for by a user, ids counting from 1; UserError when there is none or one comes twice."""
     if isinstance(names, str):
         raise UserError(f"expected a list of names, but got the text '{names}'; write [\"{names}\"]")
+    strange = next((name for name in names if not isinstance(name, str)), None)
+    if strange is not None:
+        raise UserError(f"expected names, but got {strange!r} among them; give texts only, or a list for each picture")
     return Vocabulary(tuple(names))
 
 
 def pick_device(device: str) -> str:
-    """A torch device name; "auto" takes an accelerator where there is one."""
+    """A torch device name; "auto" takes an accelerator where there is one. UserError for one that is not here."""
     if device != "auto":
+        try:
+            torch.empty(1, device=device)
+        except (RuntimeError, AssertionError, NotImplementedError) as error:  # a torch without CUDA asserts
+            raise UserError(f"device={device}: {str(error).splitlines()[0]}") from error
         return device
     if torch.cuda.is_available():
         return "cuda"
