@@ -34,7 +34,6 @@ from parity_case import (
     HEAD_ARRAYS,
     LOSS_ARRAYS,
     PHOTO_ARRAYS,
-    Case,
     arrays_due,
     boxes_of,
     by_level,
@@ -45,8 +44,8 @@ from parity_case import (
     preset_of,
     read_case,
     targets_of,
-    tokenizer_of,
 )
+from parity_text import Case, tokenizer_of
 from torch import Tensor
 
 from glipv2.checkpoints import released_model

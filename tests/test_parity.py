@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import parity
 import parity_case
+import parity_text
 import pytest
 import torch
 from parity_samples import CAPTION, NAMES, TOKEN_IDS, recorded_case, recorded_photo, small_task, tokenizer
@@ -104,7 +105,7 @@ def small(cut_glip: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Det
     return task
 
 
-Change = Callable[[parity_case.Case], object]
+Change = Callable[[parity_text.Case], object]
 Script = Callable[..., tuple[int, list[str], str]]
 
 
@@ -138,7 +139,7 @@ def test_agreement_ends_with_the_largest_difference_and_status_0(script: Script,
 
 @pytest.mark.parametrize("name", ["backbone.0", "fpn.4", "text_hidden", "tower.1.text", "tower.3.visual.0", "boxes.1"])
 def test_one_wrong_number_anywhere_ends_with_it_and_status_1(script: Script, name: str) -> None:
-    def change(case: parity_case.Case) -> None:
+    def change(case: parity_text.Case) -> None:
         case[name].flat[0] += np.float32(0.25)
 
     status, lines, _ = script(change)
@@ -152,7 +153,7 @@ def test_what_is_not_a_number_never_agrees(script: Script) -> None:
 
 
 def test_a_wider_tolerance_is_taken(script: Script) -> None:
-    def change(case: parity_case.Case) -> None:
+    def change(case: parity_text.Case) -> None:
         case["fpn.1"][0] += 0.01
 
     assert script(change)[0] == 1
@@ -160,7 +161,7 @@ def test_a_wider_tolerance_is_taken(script: Script) -> None:
 
 
 def test_a_stage_that_was_not_stored_and_a_stranger_are_told_of(script: Script) -> None:
-    def change(case: parity_case.Case) -> None:
+    def change(case: parity_text.Case) -> None:
         for name in [name for name in case if name.startswith("backbone.")]:
             del case[name]
         case["attention"] = np.zeros(2)
@@ -328,21 +329,30 @@ def test_tokens_find_their_words_by_words_and_full_stops() -> None:
 
 
 def test_names_of_word_pieces_get_all_their_tokens_and_parts_of_them_are_refused() -> None:
-    case: parity_case.Case = {
+    case: parity_text.Case = {
         "caption": np.array("hot skateboarder. cat."),
         "input_ids": np.array([101, 2980, 17260, 2121, 1012, 4937, 1012, 102]),
         "names": np.array(["hot skateboarder", "cat"]),
     }
-    config = parity_case.tokenizer_of(case, None)
-    spans = parity_case.name_spans(case)
+    config = parity_text.tokenizer_of(case, None)
+    spans = parity_text.name_spans(case)
     assert spans == [[(0, 16)], [(18, 21)]]
-    tokens = parity_case.phrase_tokens(spans, case, config)
+    tokens = parity_text.phrase_tokens(spans, case, config)
     assert tokens.int().tolist() == [[0, 1, 1, 1, 0, 0, 0, 0], [0, 0, 0, 0, 0, 1, 0, 0]]
     with pytest.raises(UserError, match="which tokens are 'hot' can't be told"):
-        parity_case.phrase_tokens([[(0, 3)]], case, config)
+        parity_text.phrase_tokens([[(0, 3)]], case, config)
+
+
+def test_word_pieces_follow_from_words_that_stand_elsewhere_too() -> None:
+    backend = parity_text.CaptionBackend("hot skateboarder. hot cat", (101, 2980, 17260, 2121, 1012, 2980, 4937, 102))
+    assert backend.guessed == []
+    assert backend.words["skateboarder"] == (17260, 2121)
+    read = backend.encode("x. skateboarder cat", add_special_tokens=False)
+    assert read.ids == [100, 1012, 17260, 2121, 4937]
+    assert read.offsets == [(0, 1), (1, 2), (3, 9), (9, 15), (16, 19)]
 
 
 def test_a_tokenizer_that_gives_other_ids_is_refused() -> None:
-    case: parity_case.Case = {"caption": np.array(CAPTION), "input_ids": np.array(TOKEN_IDS), "names": np.array(NAMES)}
+    case: parity_text.Case = {"caption": np.array(CAPTION), "input_ids": np.array(TOKEN_IDS), "names": np.array(NAMES)}
     with pytest.raises(UserError, match=r"the tokenizer builtin makes .* but the case has"):
-        parity_case.tokenizer_of(case, "builtin")
+        parity_text.tokenizer_of(case, "builtin")
