@@ -34,7 +34,6 @@ from parity_case import (
     HEAD_ARRAYS,
     LOSS_ARRAYS,
     PHOTO_ARRAYS,
-    Case,
     arrays_due,
     boxes_of,
     by_level,
@@ -45,8 +44,8 @@ from parity_case import (
     preset_of,
     read_case,
     targets_of,
-    tokenizer_of,
 )
+from parity_text import Case, tokenizer_of
 from torch import Tensor
 
 from glipv2.checkpoints import released_model
@@ -86,9 +85,9 @@ def row(name: str, ours: Tensor | NDArray[Any], theirs: NDArray[Any], tolerance:
     if not mine.size:
         return Row(name, 0.0, 0.0, tolerance)
     gap = np.abs(mine.reshape(theirs.shape) - theirs.astype(np.float64))
-    gap = np.where(np.isnan(gap), np.inf, gap)
     storage = np.spacing(np.abs(theirs)) / 2 if theirs.dtype == np.float32 else 0.0
-    return Row(name, float(gap.max()), float(np.maximum(gap - storage, 0).max()), tolerance)
+    plain, beyond = (float(np.where(np.isnan(far), np.inf, far).max()) for far in (gap, np.maximum(gap - storage, 0)))
+    return Row(name, plain, beyond, tolerance)
 
 
 def exact(name: str, without_partner: int) -> Row:
@@ -226,10 +225,10 @@ def picture_of(photo: Case, folder: Path) -> Path:
 
 def compared(arguments: argparse.Namespace) -> list[Row]:
     """All rows of what the command line names; UserError where it can't be compared."""
-    if not arguments.case and not arguments.photo:
-        raise UserError("expected --case or --photo (or both), but got neither")
     if arguments.loss and not arguments.case:
         raise UserError("--loss needs the --case whose inputs it was made on")
+    if not arguments.case and not arguments.photo:
+        raise UserError("expected --case or --photo (or both), but got neither")
     if bool(arguments.photo) != bool(arguments.images):
         raise UserError("--photo and --images (the folder of its picture) go together")
     case = read_case(arguments.case, CASE_INPUTS) if arguments.case else None

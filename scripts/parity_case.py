@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import re
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from parity_text import Case, name_spans, phrase_tokens
 from torch import Tensor, nn
 
-from glipv2.checkpoints import BERT_PIECES, released_model
+from glipv2.checkpoints import released_model
 from glipv2.data.images import read_image
 from glipv2.errors import UserError
 from glipv2.inference import Predictor
@@ -35,18 +34,11 @@ from glipv2.structures import (
     RegionOutputs,
     RegionTargets,
     TextBatch,
-    positive_tokens,
 )
 from glipv2.structures.batches import pad_rows
-from glipv2.structures.prompts import Span
 from glipv2.tasks.detection import DetectionConfig, DetectionTask
-from glipv2.tokenizer import Tokenizer, TokenizerConfig
+from glipv2.tokenizer import TokenizerConfig
 
-Case = dict[str, NDArray[Any]]
-
-WORD = re.compile(r"[^\W_]+|[^\w\s]|_")  # BERT splits texts so before it looks for pieces
-FULL_STOP = 1012  # in BERT's vocabulary, like the special tokens
-SPECIAL = {"[PAD]": 0, "[UNK]": 100, "[CLS]": 101, "[SEP]": 102}
 EVERY_MAP, EVERY_TOKEN, EVERY_PIXEL = 97, 7, 9973  # of maps, tower tokens and padded pixels that a case keeps
 
 CASE_INPUTS = ("input_ids", "caption", "names", "image_sizes", "padded_shape")
@@ -71,113 +63,6 @@ def read_case(path: Path, required: Sequence[str]) -> Case:
     return case
 
 
-# The text of a case: its token ids are given, what remains is which characters they came from.
-
-
-def token_spans(caption: str, token_ids: Sequence[int]) -> list[Span]:
-    """The characters of each token, told by words and full stops alone.
-
-    Between two full stops with as many tokens as words each word is a token; where words have several
-    tokens, each of those tokens gets all characters between the full stops.
-    """
-    words = [(match[0], match.span()) for match in WORD.finditer(caption)]
-    runs = _split([span for _, span in words], [word == "." for word, _ in words])
-    inner = list(token_ids[1:-1])
-    ids = _split(inner, [token == FULL_STOP for token in inner])
-    if len(runs) != len(ids) or any(len(run) > len(tokens) for run, tokens in zip(runs, ids, strict=True)):
-        raise UserError(f"input_ids {list(token_ids)} are not BERT's tokens of the caption '{caption}'")
-    spans: list[Span] = [(0, 0)]
-    for run, tokens in zip(runs, ids, strict=True):
-        spans += run if len(run) == len(tokens) else [(run[0][0], run[-1][1])] * len(tokens)
-    return [*spans, (0, 0)]
-
-
-def _split(values: Sequence[Any], alone: Sequence[bool]) -> list[list[Any]]:
-    """Runs of values; those marked `alone` are runs of their own."""
-    runs: list[list[Any]] = []
-    for index, value in enumerate(values):
-        if runs and not alone[index] and not alone[index - 1]:
-            runs[-1].append(value)
-        else:
-            runs.append([value])
-    return runs
-
-
-class CaptionBackend:
-    """Stands in for BERT's tokenizer, which a machine without the model hub lacks: knows one caption and its parts."""
-
-    def __init__(self, caption: str, token_ids: Sequence[int]) -> None:
-        self.caption = caption
-        self.tokens = list(zip(token_ids, token_spans(caption, token_ids), strict=True))
-
-    def encode(self, text: str, add_special_tokens: bool = True) -> SimpleNamespace:
-        """Ids and offsets of a part of the caption; any other text is one unknown token."""
-        start = self.caption.find(text)
-        inside = [(i, b - start, e - start) for i, (b, e) in self.tokens if b < e and start <= b < start + len(text)]
-        if start < 0:
-            inside = [(SPECIAL["[UNK]"], 0, len(text))]
-        if add_special_tokens:
-            inside = [(self.tokens[0][0], 0, 0), *inside, (self.tokens[-1][0], 0, 0)]
-        return SimpleNamespace(ids=[i for i, _, _ in inside], offsets=[(b, e) for _, b, e in inside])
-
-    def get_vocab_size(self) -> int:
-        """As the released text encoder's."""
-        return BERT_PIECES
-
-    def token_to_id(self, token: str) -> int | None:
-        """Special tokens only."""
-        return SPECIAL.get(token)
-
-
-@dataclass
-class CaptionTokenizer(TokenizerConfig):
-    """See `CaptionBackend`."""
-
-    caption: str = ""
-    token_ids: list[int] = field(default_factory=list)
-
-    def build(self) -> Tokenizer:
-        """The tokenizer of this caption."""
-        return Tokenizer(cast("Any", CaptionBackend(self.caption, self.token_ids)), self.max_tokens)
-
-
-def tokenizer_of(case: Case, source: str | None) -> TokenizerConfig:
-    """The tokenizer at `source`, or the one that the case's own ids make up; UserError when it gives other ids."""
-    ids, caption = case["input_ids"].reshape(-1).tolist(), str(case["caption"])
-    if source is None:
-        return CaptionTokenizer(caption=caption, token_ids=ids)
-    config = TokenizerConfig(source)
-    found = list(config.build().encode([caption])[0].token_ids)
-    if found != ids:
-        raise UserError(f"the tokenizer {source} makes {found} of '{caption}', but the case has {ids}")
-    return config
-
-
-def phrase_tokens(phrases: Sequence[Sequence[Span]], case: Case, tokenizer: TokenizerConfig) -> Tensor:
-    """Bool [P, L]: the tokens of each phrase (its spans of the caption); UserError when they can't be told."""
-    text = tokenizer.build().encode([str(case["caption"])])[0]
-    for begin, end in [span for spans in phrases for span in spans]:
-        if any(b < begin < e or b < end < e for b, e in text.offsets):
-            part = str(case["caption"])[begin:end]
-            raise UserError(f"which tokens are '{part}' can't be told from input_ids alone; give --tokenizer")
-    return positive_tokens(phrases, text.offsets, len(text))
-
-
-def name_spans(case: Case) -> list[list[Span]]:
-    """Where each name stands in the caption, one after the other."""
-    caption, spans, start = str(case["caption"]), [], 0
-    for name in case["names"].tolist():
-        begin = caption.lower().find(str(name).lower(), start)
-        if begin < 0:
-            raise UserError(f"the caption '{caption}' does not hold the name '{name}' where it is due")
-        start = begin + len(name)
-        spans.append([(begin, start)])
-    return spans
-
-
-# The model
-
-
 def preset_of(keys: Path) -> str:
     """The architecture that a keys file belongs to; UserError when it is no such file or of another model."""
     try:
@@ -193,8 +78,8 @@ def preset_of(keys: Path) -> str:
 
 def filled_task(keys: Path, weights_module: Path | None, dtype: torch.dtype) -> DetectionTask:
     """The released architecture that the keys belong to, on the weights that their names make."""
-    maker = _module(weights_module or keys.parent / "weights.py")
     preset_of(keys)
+    maker = _module(weights_module or keys.parent / "weights.py")
     released = translate({name: torch.from_numpy(np.asarray(value)) for name, value in maker.state_dict(keys).items()})
     model = released_model(released.preset)
     task = DetectionConfig().build(replace(model, tokenizer=TokenizerConfig()), LossConfig.grounding_only())
@@ -220,6 +105,8 @@ def inputs_of(case: Case, tokenizer: TokenizerConfig, dtype: torch.dtype) -> tup
     for index, (height, width) in enumerate(sizes.tolist()):
         if f"image.{index}" not in case or case[f"image.{index}"].shape != (3, height, width):
             raise UserError(f"the case has no image.{index} of 3 x {height} x {width} values; it is cut or mixed up")
+        if height > pixels.shape[2] or width > pixels.shape[3]:
+            raise UserError(f"image.{index} of {height} x {width} is larger than padded_shape {list(pixels.shape)}")
         pixels[index, :, :height, :width] = torch.from_numpy(case[f"image.{index}"])
     ids = torch.from_numpy(case["input_ids"]).reshape(1, -1).expand(len(sizes), -1)
     phrases = phrase_tokens(name_spans(case), case, tokenizer)

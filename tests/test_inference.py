@@ -10,9 +10,10 @@ import torch
 from PIL import Image
 from torch.testing import assert_close
 
+from glipv2.data.prompts import PromptConfig
 from glipv2.errors import UserError
 from glipv2.inference import Predictor, vocabulary_of
-from glipv2.structures import Detections, ImageBatch, Vocabulary
+from glipv2.structures import Detections, Vocabulary
 from glipv2.tasks.detection import DetectionTask
 
 NAMES = ["red circle", "blue square"]
@@ -105,10 +106,7 @@ def test_more_names_than_a_prompt_holds_are_all_asked_for(predictor: Predictor, 
     names = [f"red circle {number}" for number in range(120)]
     found = predictor.detect(picture, names)
     assert len(found) > 0
-    batch = predictor.task.batch_for(
-        ImageBatch(torch.zeros(1, 3, 64, 64), torch.tensor([[64, 64]])), (), vocabulary_of(names)
-    )
-    assert len(batch.prompts) > 1
+    assert len(predictor._prompts_for(vocabulary_of(names), PromptConfig())) > 1
 
 
 @pytest.mark.parametrize("size", [(5000, 1), (1, 5000), (1, 1), (2, 3000), (40_000, 1)])

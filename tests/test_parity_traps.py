@@ -19,11 +19,14 @@ import torch
 import torch.nn.functional as F
 import torchvision.transforms.v2.functional as TF
 from parity_samples import recorded_case, recorded_photo, small_task, tokenizer
+from parity_text import Case
 from timm.models.swin_transformer import SwinTransformerBlock
 from torch import Tensor
 
 import glipv2.checkpoints
 from glipv2 import inference
+from glipv2.checkpoints import released_model
+from glipv2.config import model_preset
 from glipv2.data.prompts import PromptComposer
 from glipv2.models import dyconv, fusion
 from glipv2.models.fusion import CrossAttention
@@ -51,7 +54,7 @@ def small(cut_glip: object) -> DetectionTask:
     return small_task(glipv2.checkpoints.released_model("glip_t"))
 
 
-def forward_rows(task: DetectionTask, case: parity_case.Case) -> list[parity.Row]:
+def forward_rows(task: DetectionTask, case: Case) -> list[parity.Row]:
     return parity.forward_rows(task, case, tokenizer(), TOLERANCE)[0]
 
 
@@ -73,6 +76,15 @@ def test_the_alignment_written_down_again_is_the_models(small: DetectionTask, mo
     case = recorded_case(small)
     alignment_without()(monkeypatch)  # the breaks below leave parts of it out
     assert max(row.difference for row in forward_rows(small, case)) < 1e-7
+
+
+def test_the_released_slips_are_off_until_weights_bring_them() -> None:
+    for name in ("glip_t", "glip_t_a", "glip_l", "nano", "small"):
+        model = model_preset(name)
+        assert (model.fusion.reread_offsets, model.regions.inclusive_boxes) == (False, False)
+    assert BoxConvention() == BoxConvention(inclusive=False)
+    released = released_model("glip_t")
+    assert (released.fusion.reread_offsets, released.regions.boxes) == (True, BoxConvention(inclusive=True))
 
 
 def test_train_and_eval_give_the_module_back(small: DetectionTask) -> None:

@@ -54,10 +54,19 @@ def test_counts_leave_the_special_tokens_out(small: Tokenizer) -> None:
     assert [small.count(text) for text in ("", "dogs", "red dog.", "red dog.")] == [0, 2, 3, 3]
 
 
-def test_a_text_is_known_when_one_of_its_pieces_is(small: Tokenizer) -> None:
-    assert small.knows("red zebra")
-    assert not small.knows("zebra okapi")
-    assert not small.knows("")
+@pytest.mark.parametrize(
+    ("text", "most", "head"),
+    [
+        ("red dogs red", 5, "red dogs red"),
+        ("red dogs red", 3, "red dogs"),
+        ("red dogs red", 2, "red"),  # not "red dog", which is another word
+        ("dogs red", 1, "dog"),  # the first word is too long: cut between its tokens
+        ("red  dogs", 0, ""),
+        ("", 3, ""),
+    ],
+)
+def test_a_head_ends_between_words_or_else_between_tokens(small: Tokenizer, text: str, most: int, head: str) -> None:
+    assert small.head(text, most) == head
 
 
 def test_ids_for_padding_and_the_unknown_come_from_the_vocabulary(small: Tokenizer) -> None:

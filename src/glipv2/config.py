@@ -47,8 +47,7 @@ SCHEMAS: dict[str, dict[str, type]] = {
     "data": {"shapes": ShapesData, "coco": CocoData},
     "loss": {"glipv2": LossConfig},
     "protocol": {
-        config.name: config
-        for config in (ProtocolConfig, CocoProtocol, LvisProtocol, OdinwProtocol, Flickr30kProtocol)
+        config.name: config for config in (ProtocolConfig, CocoProtocol, LvisProtocol, OdinwProtocol, Flickr30kProtocol)
     },
     "tune": {config.name: config for config in (TuneConfig, LinearTuneConfig, PromptTuneConfig, LoraTuneConfig)},
 }

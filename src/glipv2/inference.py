@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, cast, overload
 
 import torch
 from PIL.Image import Image
@@ -15,10 +15,21 @@ from glipv2.checkpoints import read_checkpoint
 from glipv2.config import SCHEMAS
 from glipv2.data.images import read_image, to_tensor
 from glipv2.data.noun_phrases import prompt_of_phrases
+from glipv2.data.prompts import PromptComposer, PromptConfig, collate_rows
 from glipv2.data.transforms import resize
 from glipv2.errors import UserError, nearest
 from glipv2.losses.glipv2 import LossConfig
-from glipv2.structures import Detections, ImageTruth, Instances, Segments, Span, Vocabulary
+from glipv2.structures import (
+    DetectionBatch,
+    Detections,
+    ImageBatch,
+    ImageTruth,
+    Instances,
+    Prompt,
+    Segments,
+    Span,
+    Vocabulary,
+)
 from glipv2.structures.grounded import Answers, GroundedCaptions, ImageCaption
 from glipv2.tasks.base import Task
 
@@ -33,6 +44,8 @@ class Predictor:
         self.task = task.to(self.device).eval()
         self._tasks = dict(task.subtasks())
         self._trained = next(iter(task.subtasks().values())).vocabulary
+        self._prompts: dict[tuple[tuple[str, ...], str], list[Prompt]] = {}
+        self._tokenizer = task.model_config.tokenizer.build()
         self._pixels = task.model_config.pixels
 
     @classmethod
@@ -48,29 +61,46 @@ class Predictor:
 
     @overload
     def detect(  # type: ignore[overload-overlap]  # a path is a sequence of letters too
-        self, images: Picture, names: Sequence[str] | None = ..., *, threshold: float = ..., batch_size: int = ...
-    ) -> Detections: ...
+        self, images: Picture, names: Sequence[str] | None = ..., *, prompts: PromptConfig | None = ...,
+        threshold: float = ..., batch_size: int = ...,
+    ) -> Detections: ...  # fmt: skip
 
     @overload
     def detect(
-        self, images: Sequence[Picture], names: Sequence[str] | None = ..., *, threshold: float = ...,
-        batch_size: int = ...,
+        self, images: Sequence[Picture], names: Sequence[str] | Sequence[Sequence[str]] | None = ..., *,
+        prompts: PromptConfig | Sequence[PromptConfig] | None = ..., threshold: float = ..., batch_size: int = ...,
     ) -> list[Detections]: ...  # fmt: skip
 
     def detect(
         self,
         images: Picture | Sequence[Picture],
-        names: Sequence[str] | None = None,
+        names: Sequence[str] | Sequence[Sequence[str]] | None = None,
         *,
+        prompts: PromptConfig | Sequence[PromptConfig] | None = None,
         threshold: float = 0.0,
         batch_size: int = 8,
     ) -> Detections | list[Detections]:
         """Objects of these names, in each picture's own pixels; one picture gives one result, a list a list.
 
         images: paths, Pillow images or uint8 RGB tensors [3, H, W]. names: default the training
-        vocabulary. UserError for a picture that can't be read and for no names.
+        vocabulary; with a list of pictures also a list of names for each. prompts: how the names become
+        text (separator, captions, knowledge, eval_names), for all pictures or one for each.
+        UserError for a picture that can't be read and for no names.
         """
-        found: list[Detections] = self._named("detection", images, names, threshold, batch_size)
+        count = 1 if is_single(images) else len(cast("Sequence[Picture]", images))
+        requests = list(zip(self._vocabularies(names, count), _each(prompts, count), strict=True))
+        task = self.task_for("detection")
+        task.vocabulary = requests[0][0] if requests else None  # labels are those of each prompt's own, given below
+
+        def asked(pictures: ImageBatch, truth: tuple[ImageTruth, ...]) -> DetectionBatch:
+            own = [self._prompts_for(*requests[one.image_id]) for one in truth]
+            return DetectionBatch(pictures, collate_rows(own, self._tokenizer), None, truth)
+
+        results = self._predicted(task, images, batch_size, asked)
+        found = [
+            replace(result, vocabulary=vocabulary).above(threshold)
+            for result, (vocabulary, _) in zip(results, requests, strict=True)
+        ]
         return found[0] if is_single(images) else found
 
     @overload
@@ -96,7 +126,9 @@ class Predictor:
 
         UserError also when these weights were never trained to segment.
         """
-        found: list[Segments] = self._named("instance_segmentation", images, names, threshold, batch_size)
+        vocabulary = vocabulary_of(names) if names is not None else self.vocabulary
+        results = self.run("instance_segmentation", images, vocabulary, batch_size)
+        found: list[Segments] = [result.above(threshold) for result in results]
         return found[0] if is_single(images) else found
 
     @overload
@@ -180,13 +212,6 @@ class Predictor:
         found = [result.above(threshold) for result in self.run("vqa", images, request, batch_size)]
         return found[0] if is_single(images) else found
 
-    def _named(
-        self, task: str, images: Picture | Sequence[Picture], names: Sequence[str] | None, threshold: float,
-        batch_size: int,
-    ) -> list[Any]:  # fmt: skip
-        vocabulary = vocabulary_of(names) if names is not None else self.vocabulary
-        return [result.above(threshold) for result in self.run(task, images, vocabulary, batch_size)]
-
     def task_for(self, name: str) -> Task:
         """The task of that name, on these weights: any whose parts they hold; UserError naming what is lacking."""
         if name not in self._tasks:
@@ -201,23 +226,48 @@ class Predictor:
                 raise UserError(f"weights trained for {trained} can't do {name}: {error}") from error
         return self._tasks[name]
 
-    @torch.inference_mode()
+    def _vocabularies(self, names: Sequence[str] | Sequence[Sequence[str]] | None, count: int) -> list[Vocabulary]:
+        """One a picture."""
+        if names is None:
+            return [self.vocabulary] * count
+        if not names or any(isinstance(own, str) or not isinstance(own, Sequence) for own in names):
+            return [vocabulary_of(cast("Sequence[str]", names))] * count
+        if len(names) != count:
+            raise UserError(f"expected a list of names for each of {count} pictures, but got {len(names)}")
+        return [vocabulary_of(own) for own in names]
+
     def run(self, task: str, images: Picture | Sequence[Picture], request: Any, batch_size: int = 8) -> Sequence[Any]:
         """Predictions of a task, one a picture, for a request as the task's `request` makes them."""
         chosen = self.task_for(task)
+        return self._predicted(
+            chosen, images, batch_size, lambda pictures, truth: chosen.batch_for(pictures, truth, request)
+        )
+
+    @torch.inference_mode()
+    def _predicted(
+        self, task: Task, images: Picture | Sequence[Picture], batch_size: int,
+        batch_for: Callable[[ImageBatch, tuple[ImageTruth, ...]], Any],
+    ) -> list[Any]:  # fmt: skip
+        """One result a picture; their truths are numbered from 0 on."""
         pictures: list[Picture] = [images] if is_single(images) else list(images)  # type: ignore[list-item, arg-type]
         found: list[Any] = []
         for start in range(0, len(pictures), batch_size):
             tensors = [_pixels_of(picture) for picture in pictures[start : start + batch_size]]
             resized = self._pixels.batch([self._resized(tensor) for tensor in tensors])
             truth = tuple(_unknown(index, tensor) for index, tensor in enumerate(tensors, start=start))
-            batch = chosen.batch_for(resized, truth, request)
-            found += [result.to("cpu") for result in chosen.predictions(batch.to(self.device))]
+            batch = batch_for(resized, truth)
+            found += [result.to("cpu") for result in task.predictions(batch.to(self.device))]
         return found
 
     def _resized(self, picture: Tensor) -> Tensor:
         size = (int(picture.shape[-2]), int(picture.shape[-1]))
         return resize(picture, Instances.empty(), self._pixels.target_size(size))[0]
+
+    def _prompts_for(self, vocabulary: Vocabulary, config: PromptConfig) -> list[Prompt]:
+        key = (vocabulary.names, repr(config))
+        if key not in self._prompts:
+            self._prompts[key] = PromptComposer(vocabulary, self._tokenizer, config).all_names()
+        return self._prompts[key]
 
 
 def is_single(images: Picture | Sequence[Picture]) -> bool:
@@ -225,16 +275,31 @@ def is_single(images: Picture | Sequence[Picture]) -> bool:
     return isinstance(images, (str, Path, Image, Tensor))
 
 
+def _each(prompts: PromptConfig | Sequence[PromptConfig] | None, count: int) -> list[PromptConfig]:
+    if prompts is None or isinstance(prompts, PromptConfig):
+        return [prompts or PromptConfig()] * count
+    if len(prompts) != count:
+        raise UserError(f"expected a PromptConfig for each of {count} pictures, but got {len(prompts)}")
+    return list(prompts)
+
+
 def vocabulary_of(names: Sequence[str]) -> Vocabulary:
     """Names asked for by a user, ids counting from 1; UserError when there is none or one comes twice."""
     if isinstance(names, str):
         raise UserError(f"expected a list of names, but got the text '{names}'; write [\"{names}\"]")
+    strange = next((name for name in names if not isinstance(name, str)), None)
+    if strange is not None:
+        raise UserError(f"expected names, but got {strange!r} among them; give texts only, or a list for each picture")
     return Vocabulary(tuple(names))
 
 
 def pick_device(device: str) -> str:
-    """A torch device name; "auto" takes an accelerator where there is one."""
+    """A torch device name; "auto" takes an accelerator where there is one. UserError for one that is not here."""
     if device != "auto":
+        try:
+            torch.empty(1, device=device)
+        except (RuntimeError, AssertionError, NotImplementedError) as error:  # a torch without CUDA asserts
+            raise UserError(f"device={device}: {str(error).splitlines()[0]}") from error
         return device
     if torch.cuda.is_available():
         return "cuda"

@@ -92,10 +92,20 @@ class Tokenizer:
             self._counts[text] = len(self._backend.encode(text, add_special_tokens=False).ids)
         return self._counts[text]
 
-    def knows(self, text: str) -> bool:
-        """Whether at least one token of the text is in the vocabulary."""
-        ids = self._backend.encode(text, add_special_tokens=False).ids
-        return any(token_id != self.unknown_id for token_id in ids)
+    def pieces(self, text: str) -> TokenizedText:
+        """The tokens of a stretch of text without special tokens; no limit."""
+        result = self._backend.encode(text, add_special_tokens=False)
+        return TokenizedText(tuple(result.ids), tuple(result.offsets))
+
+    def head(self, text: str, most: int) -> str:
+        """The longest beginning of at most `most` tokens: whole words, or whole tokens of the first word."""
+        if self.count(text) <= most:
+            return text
+        offsets = self.pieces(text).offsets
+        ends = [offsets[index - 1][1] for index in range(min(most, len(offsets) - 1), 0, -1)]
+        between_words = [end for end in ends if text[end : end + 1].isspace()]
+        cuts = (text[:end].rstrip() for end in between_words + ends)
+        return next((cut for cut in cuts if self.count(cut) <= most), "")
 
     def decode(self, token_ids: Sequence[int]) -> str:
         """The text of tokens, special ones left out, with blanks as people set them."""

@@ -43,6 +43,14 @@ def test_samples_carry_what_the_file_says(folder: Path) -> None:
     assert sample.instances.masks is None
 
 
+def test_two_categories_of_one_name_stay_two(folder: Path) -> None:
+    content = {**good(), "categories": [{"id": 90, "name": "dog"}, {"id": 2**32 + 1, "name": "dog"}]}
+    dataset = opened(folder, content)
+    assert dataset.vocabulary.names == ("dog (id 90)", f"dog (id {2**32 + 1})")
+    assert dataset.vocabulary.category_ids == (90, 2**32 + 1)
+    assert [dataset[index].instances.labels.tolist() for index in range(2)] == [[1], [0, 1]]
+
+
 def test_annotations_of_an_image_keep_the_order_of_the_file(folder: Path) -> None:
     content = good()
     content["annotations"] = [

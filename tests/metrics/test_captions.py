@@ -109,6 +109,7 @@ def test_the_logged_names() -> None:
         ("1,014.5 lbs. for $41.50 or 49% off", "1,014.5 lbs for $ 41.50 or 49 % off"),
         ("£39, €72, ½, 23 3/4", "# 39 $ 72 1/2 23\N{NO-BREAK SPACE}3/4"),
         ("1st 4x4 46-year-old wi-fi 11/01/2009", "1st 4x4 46-year-old wi-fi 11/01/2009"),
+        ("at 8:00pm, 9:30a.m. -5", "at 8:00 pm 9:30 a.m. -5"),
         ("and/or kite/horse", "and/or kite/horse"),
         ("a@b.example at http://a.example/x?y=1.", "a@b.example at http://a.example/x?y=1"),
         ("#clock @ #9 snake_case", "#clock @ # 9 snake_case"),

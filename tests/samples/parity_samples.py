@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from parity_case import BOX_ARRAYS, CaptionTokenizer, Case, boxes_of, computed, inputs_of, photo_arrays
+from parity_case import BOX_ARRAYS, boxes_of, computed, inputs_of, photo_arrays
+from parity_text import CaptionTokenizer, Case
 from PIL import Image
 
 from glipv2.losses.glipv2 import LossConfig

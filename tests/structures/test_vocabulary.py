@@ -28,6 +28,17 @@ def test_blanks_around_a_name_are_dropped() -> None:
     assert Vocabulary((" cat ", "dog\n")).names == ("cat", "dog")
 
 
+def test_categories_of_one_name_are_told_apart_by_their_ids() -> None:
+    read = Vocabulary.of_categories(["dog", "cat", " dog", "bat (animal)"], [7, 3, 9, 1])
+    assert read.names == ("dog (id 7)", "cat", "dog (id 9)", "bat (animal)")
+    assert read.category_ids == (7, 3, 9, 1)
+    assert read.label_of_name("dog (id 9)") == read.label_of_id(9) == 2
+    with pytest.raises(UserError, match="category id '7' occurs twice"):
+        Vocabulary.of_categories(["dog", "dog"], [7, 7])
+    with pytest.raises(UserError, match="category 7 has an empty name"):
+        Vocabulary.of_categories(["", " "], [7, 8])
+
+
 @pytest.mark.parametrize(
     ("names", "ids", "message"),
     [

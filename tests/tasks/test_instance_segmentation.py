@@ -20,9 +20,11 @@ from glipv2.losses.glipv2 import LossConfig
 from glipv2.losses.masks import MaskLossConfig
 from glipv2.losses.words import MaskedWordsConfig
 from glipv2.models import ModelConfig
+from glipv2.models.heads.masks import MaskRegions
 from glipv2.optim import OptimConfig
 from glipv2.structures import DetectionBatch, Detections, ImageTruth, Instances, Sample, Segments, Vocabulary
 from glipv2.structures.masks import crop_masks
+from glipv2.tasks import instance_segmentation
 from glipv2.tasks.detection import DetectionConfig
 from glipv2.tasks.instance_segmentation import InstanceSegmentationConfig, InstanceSegmentationTask
 from glipv2.tasks.joint import JointConfig
@@ -61,7 +63,7 @@ def blank(model: ModelConfig, count: int) -> list[Example]:
     return [Example(image, sample.instances, truth_of(sample), sample) for sample in samples]
 
 
-def collator(model: ModelConfig, **prompts: int) -> TrainingCollator:
+def collator(model: ModelConfig, **prompts: float) -> TrainingCollator:
     composer = PromptComposer(
         ShapesDataset("train", 1, with_language=False).vocabulary, model.tokenizer.build(), PromptConfig(**prompts)
     )
@@ -80,10 +82,11 @@ def same(first: Segments, second: Segments) -> None:
 
 def test_every_target_has_its_own_mask_in_its_own_frame(model_config: ModelConfig) -> None:
     larger = replace(model_config, pixels=replace(model_config.pixels, short_side=96))
-    batch = collator(larger)([*examples_of(larger, 5), *blank(larger, 1)])
+    batch = collator(larger, leave_out=0.4)([*examples_of(larger, 8), *blank(larger, 1)])
     assert batch.targets is not None
     assert batch.masks is not None
-    assert len(batch.masks) == 6
+    assert len(batch.masks) == 9
+    assert sum(map(len, batch.masks)) < sum(len(truth.labels) for truth in batch.truth)  # some names were left out
     for boxes, mask, masks in zip(batch.targets.boxes, batch.targets.box_mask, batch.masks, strict=True):
         assert len(masks) == int(mask.sum())
         for box, own in zip(boxes[mask], masks, strict=True):
@@ -114,6 +117,40 @@ def test_the_mask_term_joins_those_of_grounding(model_config: ModelConfig) -> No
     full = replace(half, masks=MaskLossConfig(weight=1, jitter=0))
     halved, whole = (task_of(model_config, loss).losses(batch).terms["masks"] for loss in (half, full))
     assert_close(halved * 2, whole)
+
+
+def test_masks_are_cropped_to_the_very_boxes_that_are_read(
+    model_config: ModelConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Boxes that jitter has moved to the right half of their objects; some images have no object."""
+    examples = [*examples_of(model_config, 2), *blank(model_config, 1), *examples_of(model_config, 4)[2:]]
+    batch = collator(model_config)(examples)
+    assert batch.targets is not None
+    assert batch.masks is not None
+    read: list[MaskRegions] = []
+    taught: list[torch.Tensor] = []
+
+    def right_half(boxes: torch.Tensor, amount: float, image_sizes: torch.Tensor) -> torch.Tensor:
+        return torch.cat([boxes[:, :1] + (boxes[:, 2:3] - boxes[:, :1]) / 2, boxes[:, 1:]], dim=1)
+
+    def kept(logits: torch.Tensor, targets: torch.Tensor, config: MaskLossConfig) -> torch.Tensor:
+        taught.append(targets)
+        return logits.sum()
+
+    monkeypatch.setattr(instance_segmentation, "jittered", right_half)
+    monkeypatch.setattr(instance_segmentation, "mask_loss", kept)
+    task = task_of(model_config)
+    task.masks.register_forward_hook(lambda module, inputs, output: read.append(inputs[2]))
+    task.losses(batch)
+    images, places = read[0].images.tolist(), []
+    for row, (image, box) in enumerate(zip(images, read[0].boxes, strict=True)):
+        wanted = right_half(batch.targets.boxes[image], 0, batch.images.image_sizes)
+        place = int((wanted - box).abs().sum(dim=1).argmin())
+        assert torch.equal(wanted[place], box)
+        assert torch.equal(read[0].tokens[row], batch.targets.positive_map[image, place])
+        assert_close(taught[0][row], crop_masks(batch.masks[image][place : place + 1], box[None], 28)[0])
+        places.append((image, place))
+    assert len(set(places)) == len(places) == int(batch.targets.box_mask.sum())
 
 
 def test_images_without_objects_train(model_config: ModelConfig) -> None:

@@ -136,13 +136,13 @@ def read_coco(path: Path) -> dict[str, list[Any]]:
 
 
 def _vocabulary(records: Sequence[Any], path: Path) -> Vocabulary:
-    """Names and ids in the order of the file. Always raises: without categories nothing can be kept."""
+    """Names and ids in the order of the file. Faults always raise: without categories nothing can be kept."""
     for place, record in enumerate(records):
         name = record.get("name") if isinstance(record, dict) else None
         if not isinstance(name, str) or not is_whole(record.get("id")):
             raise UserError(f"{path}: categories[{place}] is {record}, expected a whole 'id' and a 'name'")
     try:
-        return Vocabulary(tuple(record["name"] for record in records), tuple(record["id"] for record in records))
+        return Vocabulary.of_categories([record["name"] for record in records], [record["id"] for record in records])
     except UserError as error:
         raise UserError(f"{path}: categories: {error}") from None
 

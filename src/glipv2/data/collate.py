@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from glipv2.data.prompts import PromptComposer, PromptConfig, collate_prompts, phrase_rows, spoken_name
+from glipv2.data.prompts import PromptComposer, PromptConfig, collate_prompts, phrase_rows
 from glipv2.data.transforms import Example
+from glipv2.data.wordings import spoken_name
 from glipv2.pixels import PixelConfig
 from glipv2.structures import (
     DetectionBatch,

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import random
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
-from glipv2.errors import UserError
+from glipv2.data.phrases import PhraseBook
+from glipv2.data.wordings import Wording, read_knowledge, read_wordings, spoken_name, wordings_in
+from glipv2.errors import UserError, nearest
 from glipv2.structures import Phrase, Prompt, PromptBatch, TextBatch, TokenizedText, Vocabulary, positive_tokens
 from glipv2.structures.batches import pad_rows
 from glipv2.tokenizer import Tokenizer
@@ -31,6 +34,14 @@ class PromptConfig:
     recipe keeps all). shuffle: draw the order of the names anew for each image.
     eval_names: how many names an evaluation prompt has at most (0 = as many as fit); more names
     than that are spread over several prompts on the same image features.
+
+    captions: `Wording` by name, as {penguin: {suffix: ", which is black"}}; captions_file: the same from
+    a file, see `read_wordings`; where both speak of a name, `captions` counts.
+    knowledge: a file of sentences by name, see `read_knowledge`; a name's own is appended as
+    ", sentence" and stands for nothing. knowledge_tokens: its length at most (0 = what is left of a
+    prompt). The released knowledge mode differs: there each class is a sequence of its own,
+    "clean_name: sentence", whose single pooled state stands for the class, so that classes do not read
+    each other; here it is more words in the common prompt, which costs room (more prompts).
     """
 
     separator: str = ". "
@@ -39,16 +50,42 @@ class PromptConfig:
     full_probability: float = 0.5
     leave_out: float = 0.0
     shuffle: bool = True
+    captions: dict[str, dict[str, str]] = field(default_factory=dict)
+    captions_file: str | None = None
+    knowledge: str | None = None
+    knowledge_tokens: int = 0
 
+    def wordings(self, vocabulary: Vocabulary) -> dict[str, Wording]:
+        """The wordings of names by name; UserError for a name that is not in the vocabulary."""
+        found = read_wordings(self.captions_file, vocabulary.names) if self.captions_file else {}
+        given = [(self.captions_file, found), ("data.prompts.captions", wordings_in(self.captions, vocabulary.names))]
+        for place, wordings in given:
+            try:
+                for name in wordings:
+                    vocabulary.label_of_name(name)
+            except UserError as error:
+                raise UserError(f"{place}: {error}") from None
+        return found | given[1][1]
 
-def spoken_name(name: str) -> str:
-    """A category name as it is read: without brackets and underscores, as the released code cleans it."""
-    plain = re.sub(r"\(.*?\)", "", name).replace("_", " ")
-    return re.sub(r"\s+", " ", plain).strip() or name
+    def sentences(self, vocabulary: Vocabulary) -> dict[str, str]:
+        """The knowledge of names by name; UserError where there is none at all. Names without are warned about."""
+        if not self.knowledge:
+            return {}
+        known = read_knowledge(self.knowledge)
+        found = {name: known.get(name) or known.get(spoken_name(name), "") for name in vocabulary.names}
+        without = [name for name, sentence in found.items() if not sentence]
+        if len(without) == len(found):
+            raise UserError(
+                f"{self.knowledge}: no sentence for any of {len(found)} names, as '{without[0]}'; "
+                f"{nearest(without[0], list(known)[:20])}"
+            )
+        if without:
+            log.warning("%s: no sentence for %d of %d names: %s", self.knowledge, len(without), len(found), without[:5])
+        return found
 
 
 class PromptComposer:
-    """Prompts over one vocabulary within a tokenizer's budget.
+    """Prompts over one vocabulary within a tokenizer's budget; the phrases are those of a `PhraseBook`.
 
     taught: the names that training prompts may hold (default all). A name that a data set holds
     out must not appear there even as a negative, or the model learns that it is never true.
@@ -60,33 +97,34 @@ class PromptComposer:
         self.vocabulary = vocabulary
         self.tokenizer = tokenizer
         self.config = config
-        self._names = [spoken_name(name) for name in vocabulary.names]
         self._taught = [vocabulary.label_of_name(name) for name in (vocabulary.names if taught is None else taught)]
-        separator = tokenizer.count(config.separator.strip())
-        self._costs = [tokenizer.count(name) + separator for name in self._names]
-        self._budget = tokenizer.max_tokens - tokenizer.special_tokens
-        self._warn_about_names()
+        wordings, sentences = config.wordings(vocabulary), config.sentences(vocabulary)
+        self._book = PhraseBook(vocabulary, tokenizer, config.separator, wordings, sentences, config.knowledge_tokens)
 
     def all_names(self) -> list[Prompt]:
         """Prompts that together hold every name once, in order; no name is cut."""
         chunks: list[list[int]] = [[]]
         used = 0
-        most = self.config.eval_names or len(self._names)
-        for label, cost in enumerate(self._costs):
-            if len(chunks[-1]) == most or (chunks[-1] and used + cost > self._budget):
+        most = self.config.eval_names or len(self.vocabulary)
+        for label in range(len(self.vocabulary)):
+            if chunks[-1] and (len(chunks[-1]) == most or not self._book.fits(used, label)):
                 chunks.append([])
                 used = 0
             chunks[-1].append(label)
-            used += cost
+            used = self._book.after(used, label)
         return [self._compose(labels) for labels in chunks]
 
     def sampled(self, positives: Sequence[int], rng: random.Random) -> Prompt:
         """A training prompt: the image's own names and some absent ones, in random order.
 
         A prompt always has a name. Where the present ones alone exceed the budget a random part is kept.
+        A name that reads the same as a present one is no negative: it would teach the opposite.
         """
         found = set(positives)
-        absent = [label for label in self._taught if label not in found]
+        true = {self._book.phrases[label].token_ids for label in found}
+        absent = [
+            label for label in self._taught if label not in found and self._book.phrases[label].token_ids not in true
+        ]
         present = [label for label in sorted(found) if rng.random() >= self.config.leave_out]
         present = present if present or absent else sorted(found)
         if self.config.shuffle:
@@ -112,30 +150,29 @@ class PromptComposer:
         for label in labels:
             if len(kept) == most:
                 break
-            if used + self._costs[label] <= self._budget:
+            if self._book.fits(used, label):
                 kept.append(label)
-                used += self._costs[label]
+                used = self._book.after(used, label)
         return kept
 
     def _compose(self, labels: Sequence[int]) -> Prompt:
         text = ""
         phrases = []
         for label in labels:
-            text += self.config.separator if text else ""
-            phrases.append(Phrase(label, ((len(text), len(text) + len(self._names[label])),)))
-            text += self._names[label]
+            phrase = self._book.phrases[label]
+            text += (self.config.separator if text else "") + phrase.before
+            phrases.append(Phrase(label, ((len(text), len(text) + len(phrase.name)),)))
+            text += phrase.name + phrase.after
         return Prompt(text, tuple(phrases))
 
-    def _warn_about_names(self) -> None:
-        for name, spoken, cost in zip(self.vocabulary.names, self._names, self._costs, strict=True):
-            if cost > self._budget:
-                raise UserError(
-                    f"the name '{name[:60]}…' has {cost} tokens, a prompt holds {self._budget}; shorten the name"
-                )
-            if not self.tokenizer.knows(spoken):
-                log.warning(
-                    "no part of the name '%s' is in the tokenizer's vocabulary: the model reads it as unknown", name
-                )
+
+def collate_rows(rows: Sequence[Sequence[Prompt]], tokenizer: Tokenizer) -> tuple[PromptBatch, ...]:
+    """Each image's own prompts, one list an image: the first of all, the second of all, …
+
+    An image with fewer prompts than another has prompts without a phrase, which find nothing.
+    """
+    longest = itertools.zip_longest(*rows, fillvalue=Prompt("", ()))
+    return tuple(collate_prompts(prompts, tokenizer)[0] for prompts in longest)
 
 
 def collate_prompts(prompts: Sequence[Prompt], tokenizer: Tokenizer) -> tuple[PromptBatch, list[TokenizedText]]:

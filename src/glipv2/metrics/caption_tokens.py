@@ -65,7 +65,7 @@ TOKEN = re.compile(
     | (?P<initial>  {LETTER}\.(?![\w.]) )
     | (?P<slashed>  [a-z0-9]+(?:-[a-z]+){{0,2}}(?:/[a-z0-9]+(?:-[a-z]+){{0,2}}){{1,2}} )
     | (?P<hyphened> {ALNUM}(?:{CHAR}|[.,](?=\w))*(?:-{CHAR}+)+ )
-    | (?P<number>   [-+]?\d*(?:[.:,]\d+)+(?!\w) | [-+]\d+(?!\w) )
+    | (?P<number>   [-+]?\d*(?:[.:,]\d+)+(?!\w) | \d+(?:[:,]\d+)+ | [-+]\d+(?!\w) )
     | (?P<joined>   (?-i:[A-Z]+(?:[+&][A-Z]+)+) )
     | (?P<fused>    (?:{_any_of(" ".join(FUSED))})(?!\w) )
     | (?P<elided>   [dol]{QUOTE}\w+ | y{QUOTE}(?=all) | 'n'?(?!\w) | '(?:em|till?|[2-9]0s)(?!\w) | '\d\d(?![-\w]) )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -34,6 +35,17 @@ class Vocabulary:
             raise UserError(f"expected one id for each of {len(self.names)} names, but got {len(ids)}")
         _refuse_twice("category id", ids)
         _refuse_twice("category name", self.names)
+
+    @classmethod
+    def of_categories(cls, names: Sequence[str], category_ids: Sequence[int]) -> Vocabulary:
+        """Categories of a file, where several may have one name: those are told apart as "dog (id 2)"."""
+        plain = [name.strip() for name in names]
+        several = {name for name, count in Counter(plain).items() if name and count > 1}
+        own = [
+            f"{name} (id {category_id})" if name in several else name
+            for name, category_id in zip(plain, category_ids, strict=True)
+        ]
+        return cls(tuple(own), tuple(category_ids))
 
     def __len__(self) -> int:
         return len(self.names)
