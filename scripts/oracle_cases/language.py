@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from glipv2.errors import UserError
-from glipv2.metrics.answers import VqaAccuracy, answer_accuracy, normalised, without_punctuation
+from glipv2.metrics.answers import VqaAccuracy, answer_accuracy
 from glipv2.metrics.caption_tokens import tokenised
 from glipv2.metrics.captions import CaptionMetric, CaptionScores, token_scores
+from glipv2.structures.answer_strings import normalised, without_punctuation
 from glipv2.structures.truth import AnswerTruth, CaptionTruth
 from oracle_cases.case import TOLERANCE, Case, Unmeasured, read
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from glipv2.errors import UserError
-from glipv2.metrics.answers import CONTRACTIONS, answer_accuracy, normalised, trimmed, vqa_accuracy, without_punctuation
+from glipv2.metrics.answers import answer_accuracy, vqa_accuracy
+from glipv2.structures.answer_strings import CONTRACTIONS, normalised, trimmed, without_punctuation
 from glipv2.structures.truth import AnswerTruth
 
 

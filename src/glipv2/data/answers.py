@@ -3,32 +3,35 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
 
 import torch
 from torch import Tensor
+
+from glipv2.structures.answer_strings import normalised
 
 ENOUGH = 3  # people who must agree for a full score
 
 
 class AnswerList:
-    """Answers by number; letter case and blanks around do not count."""
+    """Answers by number; compared as VQA v2 compares them (see `structures.answer_strings`)."""
 
     def __init__(self, names: Sequence[str]) -> None:
         self.names = tuple(names)
-        self._places = {_plain(name): place for place, name in enumerate(names)}
+        self._places = {plain(name): place for place, name in enumerate(names)}
 
     def __len__(self) -> int:
         return len(self.names)
 
     def knows_one_of(self, answers: Sequence[str]) -> bool:
         """Whether any of the answers is in the list."""
-        return any(_plain(answer) in self._places for answer in answers)
+        return any(plain(answer) in self._places for answer in answers)
 
     def rightness(self, answers: Sequence[str]) -> Tensor:
         """Float [A] in [0, 1]: what each answer of the list would score against what people said."""
         row = torch.zeros(len(self.names))
-        for answer, count in Counter(map(_plain, answers)).items():
+        for answer, count in Counter(map(plain, answers)).items():
             if answer in self._places:
                 row[self._places[answer]] = agreement(count, len(answers))
         return row
@@ -47,5 +50,20 @@ def agreement(count: int, people: int) -> float:
     return (count * alike + (people - count) * unlike) / people
 
 
-def _plain(answer: str) -> str:
-    return answer.strip().casefold()
+def answer_vocabulary(commonest: Iterable[str], most: int, min_count: int) -> tuple[str, ...]:
+    """The `most` frequent answers with at least `min_count` questions, from the commonest answer of each question.
+
+    Spellings of one answer count together; it is called by the most frequent of them.
+    """
+    spellings = Counter(commonest)
+    counts, names = Counter[str](), dict[str, str]()
+    for spelling, count in spellings.most_common():
+        counts[plain(spelling)] += count
+        names.setdefault(plain(spelling), spelling.strip())
+    return tuple(names[key] for key, count in counts.most_common(most) if count >= min_count)
+
+
+@lru_cache(maxsize=1 << 16)
+def plain(answer: str) -> str:
+    """The form in which answers are compared; one made of articles and signs alone is kept as it is."""
+    return normalised(answer) or answer.strip().casefold()

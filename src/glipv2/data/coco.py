@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import math
 import os
-import pickle
 from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +28,7 @@ from glipv2.data.faults import (
     read_json,
 )
 from glipv2.data.images import read_described, to_tensor
+from glipv2.data.packed import PackedRows, packed
 from glipv2.errors import UserError
 from glipv2.structures import Instances, Sample, Vocabulary
 
@@ -106,7 +106,7 @@ class CocoDataset(Dataset[Sample]):
         image = read_described(self.folder / name, (height, width), self.path)
         return Sample(to_tensor(image), int(self._images.ids[index]), name, instances)
 
-    def _masks(self, masks: _PackedMasks, own: slice, index: int) -> Tensor:
+    def _masks(self, masks: PackedRows, own: slice, index: int) -> Tensor:
         height, width = self._images.sizes[index].tolist()
         decoded = torch.zeros(own.stop - own.start, height, width, dtype=torch.bool)
         try:
@@ -204,17 +204,6 @@ def _image_fields(record: Any, known: Container[int]) -> tuple[int, int, int, st
     return identity, height, width, name
 
 
-class _PackedMasks:
-    """Segmentations as one block of bytes: a list of objects would be copied page by page into each worker."""
-
-    def __init__(self, pieces: Sequence[bytes]) -> None:
-        self.block = np.frombuffer(b"".join(pieces), dtype=np.uint8)
-        self.offsets = np.cumsum([0, *map(len, pieces)])
-
-    def __getitem__(self, row: int) -> Any:
-        return pickle.loads(self.block[self.offsets[row] : self.offsets[row + 1]].tobytes())
-
-
 class _AnnotationReader:
     """Turns annotation records into rows; a faulty one is reported and left out."""
 
@@ -238,7 +227,7 @@ class _AnnotationReader:
                 kind, detail = error.args if told else ("malformed record", f"has a field of a wrong type ({error})")
                 self.faults.add(kind, place_of("annotations", index, record), detail)
 
-    def rows(self) -> tuple[npt.NDArray[np.int64], tuple[npt.NDArray[Any], ...], _PackedMasks | None]:
+    def rows(self) -> tuple[npt.NDArray[np.int64], tuple[npt.NDArray[Any], ...], PackedRows | None]:
         """Offsets [I + 1], the columns of `Instances` as flat arrays, and the masks.
 
         Those of image i are rows offsets[i] to offsets[i + 1], in the order of the file.
@@ -248,7 +237,7 @@ class _AnnotationReader:
         counts = np.bincount(np.array(image, dtype=np.int64), minlength=len(self.sizes))
         boxes = np.array(corners, dtype=np.float32).reshape(-1, 4)
         columns = (boxes, np.array(label, np.int64), np.array(crowd, np.bool_), np.array(area, np.float32))
-        masks = _PackedMasks([self.segmentations[row] for row in order]) if self.with_masks else None
+        masks = PackedRows(self.segmentations[row] for row in order) if self.with_masks else None
         return np.cumsum([0, *counts]), tuple(column[order] for column in columns), masks
 
     def _take(self, record: Any) -> None:
@@ -279,7 +268,7 @@ class _AnnotationReader:
         _check_segmentation(record.get("segmentation"), height, width, self.with_masks)
         self.columns.append((image, corners, label, bool(int(record.get("iscrowd") or 0)), area))
         if self.with_masks:
-            self.segmentations.append(pickle.dumps(record["segmentation"]))
+            self.segmentations.append(packed(record["segmentation"]))
         self.seen.add(identity)
 
     def _nearest_category(self, category_id: Any) -> str:

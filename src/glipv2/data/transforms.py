@@ -20,7 +20,7 @@ from glipv2.data.images import to_tensor
 from glipv2.pixels import PixelConfig
 from glipv2.structures import ImageTruth, Instances, Sample
 
-SIDES = re.compile(r"\b(left|right|leftmost|rightmost)\b", re.IGNORECASE)
+SIDES = re.compile(r"\b(left|right)(most|hand|side|wards?)?\b", re.IGNORECASE)
 MIN_SIDE = 1.0  # pixels; a crop may leave slivers of a box, which teach nothing
 
 
@@ -75,8 +75,10 @@ class ExampleDataset(Dataset[Example]):
 
 
 def mentions_side(sample: Sample) -> bool:
-    """Whether a text of the sample would be false in a mirror."""
-    texts = [caption.text for caption in sample.captions] + [question.text for question in sample.questions]
+    """Whether a text of the sample, or an answer, would be false in a mirror."""
+    texts = [caption.text for caption in sample.captions]
+    for question in sample.questions:
+        texts += (question.text, *question.answers)
     return any(SIDES.search(text) for text in texts)
 
 

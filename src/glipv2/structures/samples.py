@@ -59,7 +59,8 @@ class Caption:
 class Question:
     """A question, its answers (several when several people answered), and where the words are seen.
 
-    kind: under which it is also scored apart; question_id: the data set's own.
+    kind, answer_kind: types of the question ("how many") and of its answer ("number"), under which it is also
+    scored apart; question_id: the data set's own.
     """
 
     text: str
@@ -67,6 +68,7 @@ class Question:
     phrases: tuple[GroundedPhrase, ...] = ()
     kind: str = ""
     question_id: int | None = None
+    answer_kind: str = ""
 
 
 @dataclass(frozen=True)

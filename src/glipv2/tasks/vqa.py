@@ -180,6 +180,7 @@ def answer_truths(truth: ImageTruth) -> list[AnswerTruth]:
         AnswerTruth(
             truth.image_id * MOST_QUESTIONS + place if own.question_id is None else own.question_id,
             own.answers,
+            answer_type=own.answer_kind,
             question_type=own.kind,
         )
         for place, own in enumerate(truth.questions)

@@ -1,0 +1,195 @@
+"""Images with texts of other files, joined by image id."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+from torch.utils.data import Dataset
+
+from glipv2.data.answers import answer_vocabulary, plain
+from glipv2.data.coco import read_images
+from glipv2.data.dataset import SampleDataset
+from glipv2.data.faults import Faults, check_folder
+from glipv2.data.images import SUFFIXES, read_described, read_image, to_tensor
+from glipv2.data.packed import PackedRows, packed
+from glipv2.data.questions import AskedRow
+from glipv2.errors import UserError
+from glipv2.structures import Caption, Instances, Question, Sample, Vocabulary
+
+logger = logging.getLogger(__name__)
+
+NUMBER = re.compile(r"(?:^|\D)(\d{1,18})$")  # at the end of a file's name without suffix: COCO_val2014_000000000042
+UNNAMED = Vocabulary(("object",))  # of images without boxes, which have no classes
+
+
+class NumberedSamples(SampleDataset, Protocol):
+    """Samples whose images' ids are known without reading them. dropped: ids of images with faulty records."""
+
+    @property
+    def image_ids(self) -> Sequence[int]: ...
+
+    @property
+    def dropped(self) -> frozenset[int | str]: ...
+
+
+class ImageFiles(Dataset[Sample]):
+    """Images without boxes: those that `records` (COCO's 'images') describe, or all of a folder.
+
+    In a folder an image's id is the number at the end of its name, as in COCO's files; images without one
+    are left out. UserError where two have the same.
+    """
+
+    scored_names: tuple[str, ...] = ()
+    answers: tuple[str, ...] = ()
+    vocabulary = UNNAMED
+
+    def __init__(
+        self, folder: Path, *, records: Sequence[Any] | None = None, source: Path | None = None, on_error: str = "raise"
+    ) -> None:
+        check_folder(folder)
+        self.folder = folder
+        self.source = folder if source is None else source
+        self.dropped: frozenset[int | str] = frozenset()
+        self._sizes: npt.NDArray[np.int64] | None = None
+        if records is None:
+            self._ids, self._names = _numbered_files(folder)
+        else:
+            faults = Faults(self.source)
+            found = read_images(records, folder, faults)
+            faults.settle(on_error)
+            self._ids, self._names, self._sizes, self.dropped = found.ids, found.names, found.sizes, found.dropped
+        if not len(self):
+            raise UserError(f"{self.source}: no image to read; expected records in 'images', or files named by number")
+
+    @property
+    def image_ids(self) -> Sequence[int]:
+        """In order."""
+        return self._ids.tolist()  # type: ignore[no-any-return]
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def __getitem__(self, index: int) -> Sample:
+        index = range(len(self))[index]
+        name = str(self._names[index])
+        if self._sizes is None:
+            image = read_image(self.folder / name)
+        else:
+            height, width = self._sizes[index].tolist()
+            image = read_described(self.folder / name, (height, width), self.source)
+        return Sample(to_tensor(image), int(self._ids[index]), name, Instances.empty())
+
+
+def _numbered_files(folder: Path) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.str_]]:
+    found: dict[int, str] = {}
+    for path in sorted(folder.iterdir()):
+        number = NUMBER.search(path.stem) if path.suffix.lower() in SUFFIXES else None
+        if number is None:
+            continue
+        other = found.setdefault(int(number[1]), path.name)
+        if other != path.name:
+            raise UserError(
+                f"{folder}: {other} and {path.name} have the same number; give a file that lists the images"
+            )
+    return np.array(list(found), np.int64), np.array(list(found.values()), np.str_)
+
+
+class JoinedDataset(Dataset[Sample]):
+    """Those of the images that have all of the texts asked for; the others are counted in a log line.
+
+    captions, questions: by image id; they replace what the images bring themselves. The vocabulary of answers
+    holds the `most_answers` commonest of at least `answer_min_count` questions (see `answer_vocabulary`).
+    where: what the images are, for messages.
+    """
+
+    def __init__(
+        self,
+        images: NumberedSamples,
+        *,
+        captions: Mapping[int, Sequence[str]] | None = None,
+        questions: Mapping[int, Sequence[AskedRow]] | None = None,
+        most_answers: int = 0,
+        answer_min_count: int = 1,
+        where: str = "data",
+    ) -> None:
+        self.images = images
+        parts = {"captions": captions, "questions": questions}
+        kept = list(enumerate(images.image_ids))
+        for name, texts in parts.items():
+            if texts is not None:
+                kept = _having(texts, name, kept, len(images), where)
+        self._rows = np.array([row for row, _ in kept], np.int64)
+        own = [identity for _, identity in kept]
+        self._captions = None if captions is None else PackedRows(packed(list(captions[one])) for one in own)
+        self._questions = None if questions is None else PackedRows(packed(_bare(questions[one])) for one in own)
+        commonest = () if questions is None else (row.commonest for one in own for row in questions[one])
+        self.answers = _vocabulary_of(commonest, most_answers, answer_min_count, where)
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """That of the images."""
+        return self.images.vocabulary
+
+    @property
+    def scored_names(self) -> tuple[str, ...]:
+        """Those of the images."""
+        return self.images.scored_names
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, index: int) -> Sample:
+        index = range(len(self))[index]
+        sample = self.images[int(self._rows[index])]
+        if self._captions is not None:
+            sample = replace(sample, captions=tuple(map(Caption, self._captions[index])))
+        if self._questions is not None:
+            asked = (AskedRow(*row) for row in self._questions[index])
+            sample = replace(sample, questions=tuple(map(_question, asked)))
+        return sample
+
+
+def _having(
+    texts: Mapping[int, Any], name: str, kept: list[tuple[int, int]], total: int, where: str
+) -> list[tuple[int, int]]:
+    having = [(row, identity) for row, identity in kept if identity in texts]
+    count = sum(len(texts[identity]) for _, identity in having)
+    logger.info("%s: %d of %d images have %s, %d in all", where, len(having), total, name, count)
+    if not having:
+        raise UserError(f"{where}: none of the {total} images has {name}; check that the files' image ids fit together")
+    return having
+
+
+def _bare(questions: Sequence[AskedRow]) -> list[tuple[Any, ...]]:
+    return [tuple(row)[:-1] for row in questions]  # the commonest answer has been counted
+
+
+def _question(row: AskedRow) -> Question:
+    return Question(row.text, row.answers, kind=row.kind, question_id=row.question_id, answer_kind=row.answer_kind)
+
+
+def _vocabulary_of(commonest: Iterable[str], most: int, min_count: int, where: str) -> tuple[str, ...]:
+    """The answers; says how many questions they cover."""
+    right = [answer for answer in commonest if answer]
+    if not right or not most:
+        return ()
+    names = answer_vocabulary(right, most, min_count)
+    if not names:
+        raise UserError(
+            f"{where}: no answer is right for {min_count} questions; set data.answer_min_count=1 for small sets"
+        )
+    forms = {plain(name) for name in names}
+    covered = sum(plain(answer) in forms for answer in right)
+    every = len({plain(answer) for answer in right})
+    logger.info(
+        "%s: %d of %d different answers are learned, right for %d of %d questions (data.answer_min_count=%d)",
+        where, len(names), every, covered, len(right), min_count,
+    )  # fmt: skip
+    return names
