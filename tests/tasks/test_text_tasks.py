@@ -12,7 +12,8 @@ from torch.testing import assert_close
 from glipv2.config import SCHEMAS, check_pair
 from glipv2.data.collate import repeated
 from glipv2.data.shapes import ShapesDataset, answer_vocabulary
-from glipv2.data.sources import CocoData, ShapesData
+from glipv2.data.dataset import DataConfig
+from glipv2.data.sources import ShapesData
 from glipv2.data.transforms import ExampleDataset
 from glipv2.errors import UserError
 from glipv2.losses.glipv2 import LossConfig
@@ -182,8 +183,8 @@ def test_a_training_batch_without_any_text_is_refused_by_name(task: Task) -> Non
 
 @pytest.mark.parametrize("name", NAMES)
 def test_data_without_such_texts_is_refused_before_anything_is_read(name: str) -> None:
-    with pytest.raises(UserError, match=f"task={name} needs .*, which CocoData does not provide"):
-        check_pair(SCHEMAS["task"][name](), CocoData())
+    with pytest.raises(UserError, match=rf"task={name} needs .*, which DataConfig does not provide"):
+        check_pair(SCHEMAS["task"][name](), DataConfig())  # boxes alone
     check_pair(SCHEMAS["task"][name](), ShapesData())
 
 

@@ -1,0 +1,92 @@
+"""Claims about the answer head: what it reads, that padding is not read, and that it knows where things are."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+from torch.testing import assert_close
+
+from glipv2.models.heads.answers import AnswerHead, AnswerHeadConfig, position_code
+from glipv2.structures import Features
+
+CONFIG = AnswerHeadConfig(width=16, heads=4, dropout=0.0)
+
+
+def features(seed: int = 0, texts: int = 2, sides: tuple[int, ...] = (8, 4)) -> Features:
+    rng = torch.Generator().manual_seed(seed)
+    levels = tuple(torch.randn(texts, 12, side, side, generator=rng) for side in sides)
+    mask = torch.ones(texts, 6, dtype=torch.bool)
+    mask[1, 4:] = False
+    return Features(levels, torch.randn(texts, 6, 10, generator=rng), mask)
+
+
+def head(config: AnswerHeadConfig = CONFIG) -> AnswerHead:
+    torch.manual_seed(0)
+    return config.build(image_width=12, text_width=10, levels=2, first_stride=8, answers=5).eval()
+
+
+def test_one_row_of_logits_a_text() -> None:
+    logits = head()(features())
+    assert logits.shape == (2, 5)
+    assert logits.dtype == torch.float32
+    assert head()(features(texts=2)).isfinite().all()
+
+
+def test_a_text_does_not_depend_on_its_neighbours_nor_on_its_padding() -> None:
+    own = features()
+    single = Features(tuple(level[1:] for level in own.levels), own.tokens[1:, :4], own.token_mask[1:, :4])
+    assert_close(head()(own)[1:], head()(single))
+    changed = own.tokens.clone()
+    changed[1, 4:] = 100
+    assert_close(head()(replace(own, tokens=changed)), head()(own))
+
+
+@pytest.mark.parametrize("part", ["first token", "last token", "finest level", "coarsest level"])
+def test_everything_that_is_given_is_read(part: str) -> None:
+    own = features()
+    tokens, levels = own.tokens.clone(), [level.clone() for level in own.levels]
+    place: Tensor = {"first token": tokens[:, 0], "last token": tokens[0, -1:], "finest level": levels[0][:, :, 3, 3],
+                     "coarsest level": levels[1][:, :, 1, 2]}[part]  # fmt: skip
+    place += 3
+    changed = head()(Features(tuple(levels), tokens, own.token_mask))
+    assert not torch.isclose(changed[0], head()(own)[0], atol=1e-6).all()
+
+
+@pytest.mark.parametrize("waves", [0, 6])
+def test_a_mirrored_image_looks_different_only_where_positions_are_known(waves: int) -> None:
+    own = features()
+    mirrored = replace(own, levels=tuple(level.flip(-1) for level in own.levels))
+    model = head(replace(CONFIG, waves=waves))
+    assert torch.allclose(model(own), model(mirrored), atol=1e-5) == (waves == 0)
+
+
+def test_positions_are_absolute_pixels() -> None:
+    """Padding moves none, and a coarse position lies between the fine ones that it covers."""
+    small = position_code((torch.zeros(1, 1, 4, 4),), 8, 6).reshape(4, 4, -1)
+    large = position_code((torch.zeros(1, 1, 6, 9),), 8, 6).reshape(6, 9, -1)
+    assert_close(small, large[:4, :4])
+    fine, coarse = position_code((torch.zeros(1, 1, 2, 2), torch.zeros(1, 1, 1, 1)), 8, 6).split([4, 1])
+    slowest = fine[:, [5, 17]].mean(dim=0)  # sines of the longest wave of y and x, nearly linear here
+    assert_close(coarse[0, [5, 17]], slowest, atol=1e-4, rtol=1e-3)
+
+
+def test_how_much_there_is_of_something_can_be_seen() -> None:
+    """A weighted mean of equal rows is the same however many they are; the empty place makes it differ."""
+    model = head(replace(CONFIG, waves=0))
+    one = torch.zeros(1, 12, 8, 8)
+    one[0, :, 2, 2] = 5
+    three = one.clone()
+    three[0, :, [4, 6], [4, 1]] = 5
+    coarse = torch.zeros(1, 12, 4, 4)
+    text = features(texts=2)
+    logits = [model(Features((fine, coarse), text.tokens[:1], text.token_mask[:1])) for fine in (one, three)]
+    assert not torch.allclose(*logits, atol=1e-4)
+
+
+@pytest.mark.parametrize("looks", [1, 3])
+def test_looks_can_be_chosen(looks: int) -> None:
+    assert len(head(replace(CONFIG, looks=looks)).looks) == looks
+    assert head(replace(CONFIG, looks=looks))(features()).shape == (2, 5)
