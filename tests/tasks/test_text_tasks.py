@@ -11,8 +11,8 @@ from torch.testing import assert_close
 
 from glipv2.config import SCHEMAS, check_pair
 from glipv2.data.collate import repeated
-from glipv2.data.shapes import ShapesDataset, answer_vocabulary
 from glipv2.data.dataset import DataConfig
+from glipv2.data.shapes import ShapesDataset, answer_vocabulary
 from glipv2.data.sources import ShapesData
 from glipv2.data.transforms import ExampleDataset
 from glipv2.errors import UserError
