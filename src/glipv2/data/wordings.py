@@ -101,6 +101,8 @@ def _sentence(value: Any, place: str) -> str:
 
 
 def _wording(value: Any, place: str) -> Wording:
+    if isinstance(value, Wording):
+        return value
     known = [entry.name for entry in fields(Wording)]
     if not isinstance(value, Mapping):
         raise UserError(f"{place}: expected {', '.join(known)}, but got {value!r}")
