@@ -7,7 +7,7 @@ and the defaults. Only this module and the commands see OmegaConf.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -90,7 +90,7 @@ class TrainConfig:
             self.data.check_split(split)
         self.task.check(started=bool(self.weights or self.resume))
         for stream in self.task.streams().values():
-            check_pair(stream.task, self.data)
+            check_pair(stream.task, self.data, dict.fromkeys(("train", self.split, *self.also_evaluate)))
         self.tune.check(self.data.prompts.shuffle)
 
 
@@ -190,14 +190,9 @@ def _shipped(name: str) -> Path:
     return inside if inside.is_dir() else Path(__file__).parents[2] / name
 
 
-def check_pair(task: TaskConfig, data: DataConfig) -> None:
-    """UserError when the data does not hold what the task learns from."""
-    lacking = task.needs - data.provides
-    if lacking:
-        raise UserError(
-            f"task={task.name} needs {', '.join(sorted(lacking))}, which {type(data).__name__} does not provide "
-            f"(it provides {', '.join(sorted(data.provides))}); choose another data= or task="
-        )
+def check_pair(task: TaskConfig, data: DataConfig, splits: Iterable[str] = ()) -> None:
+    """UserError when the data, in one of the splits, does not hold what the task learns from."""
+    data.check_needs(task.needs, splits, f"task={task.name}")
 
 
 def typed(config: DictConfig, schema: type[Config]) -> Config:

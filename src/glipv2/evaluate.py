@@ -59,7 +59,7 @@ def open_data(task: TaskConfig, model: ModelConfig, data: DataConfig, *, train: 
     """The loaders of a task, and of all tasks of a joint one, over a data preset."""
     feeds = {}
     for name, stream in task.streams().items():
-        check_pair(stream.task, data)
+        check_pair(stream.task, data, ["train"] * train + [split])
         feeds[name] = Feed(stream.task.needs, partial(stream.task.collator, model, data), stream.weight)
     return DataModule(data, model.pixels, feeds, train=train, eval_split=split)
 

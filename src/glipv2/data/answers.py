@@ -50,7 +50,7 @@ def agreement(count: int, people: int) -> float:
     return (count * alike + (people - count) * unlike) / people
 
 
-def answer_vocabulary(commonest: Iterable[str], most: int, min_count: int) -> tuple[str, ...]:
+def commonest_answers(commonest: Iterable[str], most: int, min_count: int) -> tuple[str, ...]:
     """The `most` frequent answers with at least `min_count` questions, from the commonest answer of each question.
 
     Spellings of one answer count together; it is called by the most frequent of them.

@@ -13,21 +13,26 @@ from glipv2.errors import UserError
 
 @dataclass(frozen=True)
 class KnownImages:
-    """The images that texts may be about; `dropped`: ids of those whose records are at fault."""
+    """The images that texts may be about.
+
+    dropped: ids of those whose records are at fault; source: what they are, for messages; complete: texts
+    about other images are a fault (else they are left out).
+    """
 
     ids: Container[Any]
     dropped: Container[Any]
-    source: str  # what they were read from, for messages
+    source: str
+    complete: bool = True
 
     def knows(self, image_id: Any, faults: Faults) -> bool:
-        """Whether texts about the image are wanted; RecordError for one that is not among them."""
+        """Whether texts about the image are wanted; RecordError where it should be among them and is not."""
         if not is_whole(image_id):
             raise RecordError("malformed image id", f"expected a whole number as image_id, but got {image_id!r}")
         if image_id in self.ids:
             return True
-        if image_id not in self.dropped:
+        if self.complete and image_id not in self.dropped:
             raise RecordError("unknown image", f"image_id {image_id} is not among the images of {self.source}")
-        faults.orphans += 1
+        faults.orphans += image_id in self.dropped
         return False
 
 

@@ -92,6 +92,16 @@ class CocoDataset(Dataset[Sample]):
         """An instances file asks no questions."""
         return ()
 
+    @property
+    def image_ids(self) -> Sequence[int]:
+        """The file's, in order."""
+        return self._images.ids.tolist()  # type: ignore[no-any-return]
+
+    @property
+    def dropped(self) -> frozenset[int | str]:
+        """Ids of images that were left out as faulty."""
+        return self._images.dropped
+
     def __len__(self) -> int:
         return len(self._images.names)
 

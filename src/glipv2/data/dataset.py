@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import ClassVar, Protocol
 
@@ -35,6 +36,7 @@ class SampleDataset(Protocol):
 class DataConfig:
     """Base of every data preset: loading, prompts and augmentation.
 
+    provides: what samples of this kind of data can hold; whether they do may depend on files (`check_needs`).
     workers: loader processes (0 = in the training process). split: what `evaluate` scores.
     """
 
@@ -50,6 +52,19 @@ class DataConfig:
     def dataset(self, split: str, needs: frozenset[str] = frozenset()) -> SampleDataset:
         """The samples of a split that hold all of `needs`; UserError when the data can't be read."""
         raise NotImplementedError(f"{type(self).__name__} must define dataset(split, needs)")
+
+    def holds(self, split: str, needs: frozenset[str]) -> frozenset[str]:
+        """What the samples of `dataset(split, needs)` hold, which may be more than `needs`."""
+        return self.provides
+
+    def check_needs(self, needs: frozenset[str], splits: Iterable[str], who: str) -> None:
+        """UserError when the samples of one of the splits can't hold all of `needs`; who: needs them (task=vqa)."""
+        lacking = needs - self.provides
+        if lacking:
+            raise UserError(
+                f"{who} needs {', '.join(sorted(lacking))}, which {type(self).__name__} does not provide "
+                f"(it provides {', '.join(sorted(self.provides))}); choose another data= or task="
+            )
 
     def check_split(self, split: str) -> None:
         """UserError with the choices when there is no such split."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from torch.utils.data import Dataset
 
-from glipv2.data.answers import answer_vocabulary, plain
+from glipv2.data.answers import commonest_answers, plain
 from glipv2.data.coco import read_images
 from glipv2.data.dataset import SampleDataset
 from glipv2.data.faults import Faults, check_folder
@@ -27,6 +27,14 @@ logger = logging.getLogger(__name__)
 
 NUMBER = re.compile(r"(?:^|\D)(\d{1,18})$")  # at the end of a file's name without suffix: COCO_val2014_000000000042
 UNNAMED = Vocabulary(("object",))  # of images without boxes, which have no classes
+
+
+@dataclass(frozen=True)
+class AnswerChoice:
+    """The answers that questions are taught with: at most so many, each right for at least so many questions."""
+
+    most: int
+    min_count: int
 
 
 class NumberedSamples(SampleDataset, Protocol):
@@ -104,9 +112,8 @@ def _numbered_files(folder: Path) -> tuple[npt.NDArray[np.int64], npt.NDArray[np
 class JoinedDataset(Dataset[Sample]):
     """Those of the images that have all of the texts asked for; the others are counted in a log line.
 
-    captions, questions: by image id; they replace what the images bring themselves. The vocabulary of answers
-    holds the `most_answers` commonest of at least `answer_min_count` questions (see `answer_vocabulary`).
-    where: what the images are, for messages.
+    captions, questions: by image id; they replace what the images bring themselves. answers: None where nothing
+    is taught. where: what the images are, for messages.
     """
 
     def __init__(
@@ -115,8 +122,7 @@ class JoinedDataset(Dataset[Sample]):
         *,
         captions: Mapping[int, Sequence[str]] | None = None,
         questions: Mapping[int, Sequence[AskedRow]] | None = None,
-        most_answers: int = 0,
-        answer_min_count: int = 1,
+        answers: AnswerChoice | None = None,
         where: str = "data",
     ) -> None:
         self.images = images
@@ -129,8 +135,9 @@ class JoinedDataset(Dataset[Sample]):
         own = [identity for _, identity in kept]
         self._captions = None if captions is None else PackedRows(packed(list(captions[one])) for one in own)
         self._questions = None if questions is None else PackedRows(packed(_bare(questions[one])) for one in own)
-        commonest = () if questions is None else (row.commonest for one in own for row in questions[one])
-        self.answers = _vocabulary_of(commonest, most_answers, answer_min_count, where)
+        self.answers: tuple[str, ...] = ()
+        if questions is not None and answers is not None:
+            self.answers = _vocabulary_of([row.commonest for one in own for row in questions[one]], answers, where)
 
     @property
     def vocabulary(self) -> Vocabulary:
@@ -175,21 +182,18 @@ def _question(row: AskedRow) -> Question:
     return Question(row.text, row.answers, kind=row.kind, question_id=row.question_id, answer_kind=row.answer_kind)
 
 
-def _vocabulary_of(commonest: Iterable[str], most: int, min_count: int, where: str) -> tuple[str, ...]:
+def _vocabulary_of(commonest: Sequence[str], choice: AnswerChoice, where: str) -> tuple[str, ...]:
     """The answers; says how many questions they cover."""
-    right = [answer for answer in commonest if answer]
-    if not right or not most:
-        return ()
-    names = answer_vocabulary(right, most, min_count)
+    names = commonest_answers(commonest, choice.most, choice.min_count)
     if not names:
         raise UserError(
-            f"{where}: no answer is right for {min_count} questions; set data.answer_min_count=1 for small sets"
+            f"{where}: none of the answers is right for {choice.min_count} of the {len(commonest)} questions; "
+            f"a small set needs data.answer_min_count=1"
         )
-    forms = {plain(name) for name in names}
-    covered = sum(plain(answer) in forms for answer in right)
-    every = len({plain(answer) for answer in right})
+    forms, every = {plain(name) for name in names}, {plain(answer) for answer in commonest}
+    covered = sum(plain(answer) in forms for answer in commonest)
     logger.info(
-        "%s: %d of %d different answers are learned, right for %d of %d questions (data.answer_min_count=%d)",
-        where, len(names), every, covered, len(right), min_count,
+        "%s: learns %d of %d different answers, right for %d of %d questions (data.answer_min_count=%d)",
+        where, len(names), len(every), covered, len(commonest), choice.min_count,
     )  # fmt: skip
     return names

@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch.utils.data import Dataset
 
 from glipv2.data.coco import Corners, ImageRecords, corners_within, read_images
 from glipv2.data.faults import Faults, RecordError, check_folder, check_policy, place_of, read_json
 from glipv2.data.images import read_described, to_tensor
+from glipv2.data.packed import PackedRows, packed
 from glipv2.errors import UserError
 from glipv2.structures import Caption, GroundedPhrase, Instances, Sample, Span, Vocabulary
 
@@ -52,17 +54,22 @@ class MdetrDataset(Dataset[Sample]):
         boxes = _BoxReader(records, captions, faults)
         boxes.read(content["annotations"])
         self.skipped: dict[str, int] = faults.settle(on_error)
-        self._sizes = {name: tuple(size) for name, size in zip(records.names, records.sizes.tolist(), strict=True)}
-        self._texts: dict[str, list[tuple[_CaptionRecord, list[GroundedBox]]]] = {}
-        for identity, name in zip(records.ids.tolist(), records.names.tolist(), strict=True):
+        sizes: dict[str, list[int]] = {}
+        texts: dict[str, list[tuple[_CaptionRecord, list[GroundedBox]]]] = {}
+        for identity, name, size in zip(
+            records.ids.tolist(), records.names.tolist(), records.sizes.tolist(), strict=True
+        ):
             if identity in captions:
-                self._texts.setdefault(name, []).append((captions[identity], boxes.found[identity]))
-        self._names = list(self._texts)
-        if not self._names:
+                sizes[name] = size
+                texts.setdefault(name, []).append((captions[identity], boxes.found[identity]))
+        if not texts:
             raise UserError(f"{self.path}: no caption to read; expected at least one usable record in 'images'")
         if boxes.clipped:
             logger.warning("%s: cut %d boxes that reach past the border of their image", self.path, boxes.clipped)
-        self._ids = _image_ids(self._texts)
+        self._names = np.array(list(texts), np.str_)
+        self._sizes = np.array(list(sizes.values()), np.int64)
+        self._ids = np.array(list(_image_ids(texts).values()), np.int64)
+        self._texts = PackedRows(packed([_bare(*one) for one in own]) for own in texts.values())
 
     @property
     def vocabulary(self) -> Vocabulary:
@@ -79,18 +86,31 @@ class MdetrDataset(Dataset[Sample]):
         """Captions ask nothing."""
         return ()
 
+    @property
+    def image_ids(self) -> Sequence[int]:
+        """In order; see the class."""
+        return self._ids.tolist()  # type: ignore[no-any-return]
+
+    @property
+    def dropped(self) -> frozenset[int | str]:
+        """Not known: of an image some captions may be faulty and others not."""
+        return frozenset()
+
     def __len__(self) -> int:
         return len(self._names)
 
     def __getitem__(self, index: int) -> Sample:
-        name = self._names[range(len(self))[index]]
+        index = range(len(self))[index]
         boxes: list[GroundedBox] = []
         captions = []
-        for record, own in self._texts[name]:
-            captions.append(Caption(record.text, _phrases(record, own, len(boxes))))
+        for text, phrases, rows in self._texts[index]:
+            own = [GroundedBox(*row) for row in rows]
+            captions.append(Caption(text, _phrases(phrases, own, len(boxes))))
             boxes += own
-        image = read_described(self.folder / name, self._sizes[name], self.path)
-        return Sample(to_tensor(image), self._ids[name], name, instances_of(boxes), tuple(captions))
+        name = str(self._names[index])
+        height, width = self._sizes[index].tolist()
+        image = read_described(self.folder / name, (height, width), self.path)
+        return Sample(to_tensor(image), int(self._ids[index]), name, instances_of(boxes), tuple(captions))
 
 
 def instances_of(boxes: Sequence[GroundedBox]) -> Instances:
@@ -205,9 +225,15 @@ class _BoxReader:
         self.seen.add(record.get("id"))
 
 
-def _phrases(record: _CaptionRecord, boxes: Sequence[GroundedBox], first: int) -> tuple[GroundedPhrase, ...]:
+def _bare(record: _CaptionRecord, boxes: Sequence[GroundedBox]) -> tuple[Any, ...]:
+    """A caption with its boxes as plain values; a million of them as objects would fill the memory."""
+    return record.text, record.phrases, [(box.corners, box.spans, box.is_crowd, box.area) for box in boxes]
+
+
+def _phrases(
+    spans: tuple[tuple[Span, ...], ...] | None, boxes: Sequence[GroundedBox], first: int
+) -> tuple[GroundedPhrase, ...]:
     """Phrases that have a box; `first` is the place of the first box among the sample's instances."""
-    spans = record.phrases
     if spans is None:
         spans = tuple((span,) for span in sorted({span for box in boxes for span in box.spans}))
     phrases = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Container
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -76,19 +77,24 @@ def _records(path: Path, key: str, expected: str) -> list[Any]:
 
 
 def _asked(record: Any, seen: set[int]) -> AskedRow:
-    if not isinstance(record, dict):
-        raise RecordError("malformed record", f"expected an object, but got {record!r}")
-    if not record.keys() >= {"question_id", "image_id", "question"}:
+    if isinstance(record, dict) and not record.keys() >= {"question_id", "image_id", "question"}:
         raise RecordError("missing field", "has no question_id, no image_id or no question")
-    identity, text = record["question_id"], record["question"]
-    if not is_whole(identity) or abs(identity) >= 2**63:
-        raise RecordError("malformed question id", f"expected a whole number as question_id, but got {identity!r}")
-    if identity in seen:
-        raise RecordError("duplicate question id", f"question_id {identity} occurs twice, expected each once")
+    identity, text = _question_id(record, seen), record["question"]
     seen.add(identity)
     if not isinstance(text, str) or not text.strip():
         raise RecordError("no question", f"question {identity} is {text!r}, expected a text")
     return AskedRow(identity, text)
+
+
+def _question_id(record: Any, seen: Container[int]) -> int:
+    if not isinstance(record, dict):
+        raise RecordError("malformed record", f"expected an object, but got {record!r}")
+    identity = record.get("question_id")
+    if not isinstance(identity, int) or not is_whole(identity) or abs(identity) >= 2**63:
+        raise RecordError("malformed question id", f"expected a whole number as question_id, but got {identity!r}")
+    if identity in seen:
+        raise RecordError("duplicate question id", f"question_id {identity} occurs twice, expected each once")
+    return identity
 
 
 def _with_answers(row: AskedRow, image_id: int, known: dict[int, Answered | None], answers: Path | None) -> AskedRow:
@@ -107,12 +113,8 @@ def _read_answers(path: Path, faults: Faults) -> dict[int, Answered | None]:
     """What was answered, by question id; None where the record is at fault."""
     found: dict[int, Answered | None] = {}
     for index, record in enumerate(_records(path, "annotations", "the answers (annotations) of VQA v2")):
-        identity = record.get("question_id") if isinstance(record, dict) else None
         try:
-            if not is_whole(identity):
-                raise RecordError("malformed question id", f"expected a whole number as question_id in {record!r}")
-            if identity in found:
-                raise RecordError("duplicate question id", f"question_id {identity} occurs twice, expected each once")
+            identity = _question_id(record, found)
             found[identity] = None
             found[identity] = _answered(record)
         except RecordError as error:
@@ -124,8 +126,9 @@ def _answered(record: dict[str, Any]) -> Answered:
     given, identity = record.get("answers"), record["question_id"]
     if not isinstance(given, list) or not given:
         raise RecordError("no answers", f"question {identity} has answers {given!r}, expected a list of at least one")
-    texts = [own.get("answer") if isinstance(own, dict) else own for own in given]
-    if not all(isinstance(text, str) and text.strip() for text in texts):
+    said = [own.get("answer") if isinstance(own, dict) else own for own in given]
+    texts = [text for text in said if isinstance(text, str) and text.strip()]
+    if len(texts) < len(said):
         detail = f"question {identity} has an answer that is empty or no text; expected [{{answer: TEXT}}, ...]"
         raise RecordError("empty answer", detail)
     right = record.get("multiple_choice_answer")

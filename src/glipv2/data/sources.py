@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from glipv2.data.coco import CocoDataset
+from glipv2.data.coco_split import CocoSplit
 from glipv2.data.dataset import DataConfig, SampleDataset
+from glipv2.data.joined import AnswerChoice
 from glipv2.data.shapes import ShapesDataset
 from glipv2.errors import UserError
 
@@ -44,34 +46,52 @@ class ShapesData(DataConfig):
 
 
 @dataclass
-class CocoSplit:
-    """One COCO instances file and the folder of its images."""
-
-    annotations: str | None = None
-    images: str | None = None
-
-
-@dataclass
 class CocoData(DataConfig):
-    """`data=coco`: any COCO instances JSON with its image folder, for each split that is used.
+    """`data=coco`: COCO instances and captions, VQA v2, MDETR's grounded captions, for each split that is used.
+
+    What a task needs comes from one file each, joined by image id: boxes, masks and their names from
+    `annotations`; captions from `captions`, else from `grounding`; questions from `questions` and `answers`.
+    Phrases come with captions and boxes of `grounding`, whose one class is "object": names and phrases
+    never share boxes. A task that needs no boxes gets none; its images are those listed by `captions`, else by
+    `annotations`, else those of the folder, by the number in their names.
 
     on_error: "raise" refuses a file with faults before the first step, "skip" counts and leaves out.
+    answer_vocabulary, answer_min_count: the answers that are learned are the most frequent of the training
+    split, at most so many, each right for at least so many questions (VQA v2's usual numbers; a small set
+    needs answer_min_count=1).
     """
 
-    provides: ClassVar[frozenset[str]] = frozenset({"boxes", "masks"})
+    provides: ClassVar[frozenset[str]] = frozenset({"boxes", "masks", "phrases", "captions", "questions"})
     splits: ClassVar[tuple[str, ...]] = ("train", "val", "test")
 
     train: CocoSplit = field(default_factory=CocoSplit)
     val: CocoSplit = field(default_factory=CocoSplit)
     test: CocoSplit = field(default_factory=CocoSplit)
     on_error: str = "raise"
+    answer_vocabulary: int = 3129
+    answer_min_count: int = 9
 
-    def dataset(self, split: str, needs: frozenset[str] = frozenset()) -> SampleDataset:
-        """The images of a split; UserError naming the missing key or the first fault."""
-        self.check_split(split)
+    def holds(self, split: str, needs: frozenset[str]) -> frozenset[str]:
+        """The needs; captions of a grounding file have phrases and boxes too."""
+        return self._files(split).holds(needs)
+
+    def check_needs(self, needs: frozenset[str], splits: Iterable[str], who: str) -> None:
+        """Also refuses files that are not set, by their keys."""
+        super().check_needs(needs, splits, who)
+        for split in splits:
+            self.check_split(split)
+            missing = self._files(split).missing(needs, with_answers=split != "test")
+            if missing:
+                lacking = " and ".join(need for need in sorted(needs) if missing.get(need)) or "images"
+                keys = [f"data.{split}.{key}" for own in missing.values() for key in own]
+                raise UserError(f"{who} needs {lacking}; set {' and '.join(dict.fromkeys(keys))}")
+
+    def dataset(self, split: str, needs: frozenset[str] = frozenset({"boxes"})) -> SampleDataset:
+        """The images of a split that have all of `needs`; UserError naming the missing key or the first fault."""
+        self.check_needs(needs, [split], f"data.{split}")
+        answers = AnswerChoice(self.answer_vocabulary, self.answer_min_count) if split == "train" else None
+        return self._files(split).samples(needs, self.on_error, answers, f"data.{split}")
+
+    def _files(self, split: str) -> CocoSplit:
         files: CocoSplit = getattr(self, split)
-        for key in ("annotations", "images"):
-            if not getattr(files, key):
-                raise UserError(f"data.{split}.{key} is not set; give the path, as in data.{split}.{key}=PATH")
-        assert files.annotations and files.images
-        return CocoDataset(files.annotations, files.images, with_masks="masks" in needs, on_error=self.on_error)
+        return files

@@ -60,10 +60,10 @@ class CaptioningConfig(TaskConfig):
         """Captions drawn for training, every one for evaluation."""
         if training and data.augment.crop:
             raise UserError("a cropped image may lack what its caption says; set data.augment.crop=0")
-        if training and self.grounded and "phrases" not in data.provides:
+        if training and self.grounded and "phrases" not in data.holds("train", self.needs):
             raise UserError(
-                f"task.grounded needs captions whose phrases have boxes, which {type(data).__name__} does not provide; "
-                f"set task.grounded=false"
+                f"task.grounded needs captions whose phrases have boxes, which {type(data).__name__} does not provide "
+                f"(COCO captions have none, those of data.train.grounding have); set task.grounded=false"
             )
         return CaptionCollator(model.pixels, model.tokenizer.build(), training=training, most=self.captions_per_image)
 
