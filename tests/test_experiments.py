@@ -55,7 +55,7 @@ def test_every_experiment_composes_checks_and_builds(
     config = compose([f"experiment={name}"])
     config.check()
     with torch.device("meta"):
-        task = build_task(buildable(config, offline))
+        task = build_task(buildable(config, offline), answers=("yes", "no"))
     assert task.config.name == config.task.name
     assert sum(parameter.numel() for parameter in task.parameters()) > 10_000
 

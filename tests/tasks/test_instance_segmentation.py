@@ -21,12 +21,23 @@ from glipv2.losses.masks import MaskLossConfig
 from glipv2.losses.words import MaskedWordsConfig
 from glipv2.models import ModelConfig
 from glipv2.models.heads.masks import MaskRegions
+from glipv2.models.heads.selection import ScoredBoxes
 from glipv2.optim import OptimConfig
-from glipv2.structures import DetectionBatch, Detections, ImageTruth, Instances, Sample, Segments, Vocabulary
+from glipv2.structures import (
+    DetectionBatch,
+    Detections,
+    ImageTruth,
+    Instances,
+    PromptBatch,
+    Sample,
+    Segments,
+    TextBatch,
+    Vocabulary,
+)
 from glipv2.structures.masks import crop_masks
 from glipv2.tasks import instance_segmentation
 from glipv2.tasks.detection import DetectionConfig
-from glipv2.tasks.instance_segmentation import InstanceSegmentationConfig, InstanceSegmentationTask
+from glipv2.tasks.instance_segmentation import InstanceSegmentationConfig, InstanceSegmentationTask, regions_of
 from glipv2.tasks.joint import JointConfig
 
 NAMES = ["red circle", "blue square", "green star"]
@@ -267,6 +278,21 @@ def test_each_mask_is_read_from_its_own_names_prompt(segmenter: InstanceSegmenta
         assert count > 0
         assert_close(found.boxes[own][:count], alone.boxes[:count], atol=1e-3, rtol=1e-4)
         assert_close(found.cells[own][:count], alone.cells[:count], atol=1e-4, rtol=1e-4)
+
+
+def test_boxes_find_the_tokens_of_their_names_in_the_prompt_of_their_image() -> None:
+    """Two images, whose prompts hold labels 5 and 7 in another order; label 9 stands in another prompt."""
+    tokens = torch.eye(4, dtype=torch.bool)
+    text = TextBatch(torch.zeros(2, 4, dtype=torch.int64), torch.ones(2, 4, dtype=torch.bool))
+    prompt = PromptBatch(text, torch.stack([tokens[:2], tokens[2:]]), torch.tensor([[5, 7], [7, 5]]))
+    labels = [torch.tensor([7, 9, 5]), torch.tensor([5, 9])]
+    boxes = torch.arange(20.0).reshape(5, 4)
+    kept = [ScoredBoxes(boxes[:3], torch.ones(3), labels[0]), ScoredBoxes(boxes[3:], torch.ones(2), labels[1])]
+    own, regions = regions_of(kept, prompt)
+    assert own.tolist() == [0, 2, 3]
+    assert regions.images.tolist() == [0, 0, 1]
+    assert torch.equal(regions.boxes, boxes[own])
+    assert torch.equal(regions.tokens, tokens[[1, 0, 3]])
 
 
 def test_a_phrase_is_a_name_and_another_phrase_gives_other_masks(segmenter: InstanceSegmentationTask) -> None:
