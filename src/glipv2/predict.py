@@ -16,7 +16,7 @@ from glipv2.config import PredictConfig
 from glipv2.data.images import image_paths, read_image
 from glipv2.data.prompts import names_in_text
 from glipv2.inference import Predictor
-from glipv2.runs import write_json
+from glipv2.runs import output_folder, write_json
 from glipv2.structures import Detections
 
 ROWS = 40  # of the table printed; the files hold everything
@@ -24,19 +24,21 @@ ROWS = 40  # of the table printed; the files hold everything
 
 def predict(config: PredictConfig) -> list[Detections]:
     """Writes `output`/predictions.json and one picture an image; nothing at all when an image is broken."""
+    config.check()
     names = names_in_text(config.text)
     paths = image_paths(config.images)
     predictor = Predictor.load(config.weights, config.device)
     output = Path(config.output)
-    partial = output.with_name(output.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    try:
-        found = _write_all(predictor, paths, names, partial, config)
-    except BaseException:
+    with output_folder(output):
+        partial = output / ".partial"
         shutil.rmtree(partial, ignore_errors=True)
-        raise
-    _move_into(partial, output)
+        partial.mkdir()
+        try:
+            found = _write_all(predictor, paths, names, partial, config)
+        except BaseException:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
+        _move_into(partial, output)
     console = Console()
     console.print(_table(paths, found))
     console.print(f"written to {output}: predictions.json{' and pictures' if config.draw else ''}", highlight=False)
@@ -69,7 +71,6 @@ def _write_all(
 
 def _move_into(partial: Path, output: Path) -> None:
     """Puts finished files into place; files of other names already there stay."""
-    output.mkdir(parents=True, exist_ok=True)
     for path in sorted(partial.iterdir()):
         os.replace(path, output / path.name)
     partial.rmdir()
