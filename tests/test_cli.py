@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import pytest
 from hydra.core.config_store import ConfigStore
 
-from glipv2.cli import quoted
+from glipv2.arguments import quoted
 from glipv2.data.dataset import DataConfig
 
 Command = Callable[..., Any]
@@ -82,7 +82,6 @@ def test_a_value_of_a_wrong_type_names_its_key(glipv2: Command, tmp_path: Path, 
         ("data=coco", "task=detection needs boxes; set data.train.annotations and data.train.images"),
         ("weights=/no/where", "weights=/no/where: no such file or run folder"),
         ("resume=/no/where", "resume=/no/where: no checkpoint at /no/where"),
-        ("foo", "Error parsing override 'foo'"),
     ],
 )
 def test_a_value_that_can_not_work_is_refused_before_the_run(
@@ -167,7 +166,7 @@ def test_a_task_is_chosen_by_its_name_in_predict_too(glipv2: Command, tmp_path: 
     [
         ("text=a dog. it's 5, (big)", r"text='a dog. it\'s 5, (big)'"),
         ("images=/photos/a,b=c.jpg", "images='/photos/a,b=c.jpg'"),
-        ("data.val.annotations=C:\\x\\y z.json", r"data.val.annotations='C:\\x\\y z.json'"),
+        ("data.val.annotations=C:\\x\\y z.json", r"data.val.annotations='C:\x\y z.json'"),
         ("weights='quoted already'", "weights='quoted already'"),
         ("output=${name}/x", "output=${name}/x"),
         ("resume=null", "resume=null"),

@@ -103,9 +103,18 @@ def test_overrides_reach_every_part(compose: Compose) -> None:
 
 
 def test_hints_know_every_key_of_every_part() -> None:
-    keys = known_keys()
-    for key in ("optim.lr", "data.prompts.max_names", "data.augment.flip", "task.selection.iou_threshold", "images"):
+    keys = known_keys(TrainConfig)
+    for key in (
+        "optim.lr",
+        "data.prompts.max_names",
+        "data.augment.flip",
+        "task.selection.iou_threshold",
+        "experiment",
+    ):
         assert key in keys
+    assert "images" in known_keys(PredictConfig)
+    assert "data.image_size" in known_keys(EvaluateConfig)
+    assert not {"images", "task.selection.iou_threshold"} & set(known_keys(EvaluateConfig))
 
 
 def test_every_shipped_pairing_can_work(compose: Compose) -> None:

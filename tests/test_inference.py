@@ -109,6 +109,47 @@ def test_more_names_than_a_prompt_holds_are_all_asked_for(predictor: Predictor, 
     assert len(predictor._prompts_for(vocabulary_of(names), PromptConfig())) > 1
 
 
+def test_each_picture_can_have_names_and_words_of_its_own(predictor: Predictor, picture: Image.Image) -> None:
+    pictures = [picture, picture.resize((70, 70)), picture, picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)]
+    names = [["red circle"], ["star", "blue square", "heart"], [f"circle {k}" for k in range(130)], NAMES]
+    words = [
+        PromptConfig(captions={"red circle": {"suffix": ", which is round"}}),
+        PromptConfig(separator=" | ", eval_names=2),
+        PromptConfig(),
+        PromptConfig(captions={"blue square": {"prefix": "a big ", "name": "box"}}),
+    ]
+    together = predictor.detect(pictures, names, prompts=words)
+    for found, image, own, config in zip(together, pictures, names, words, strict=True):
+        assert found.vocabulary.names == tuple(own)
+        same(found, predictor.detect(image, own, prompts=config))
+    same(predictor.detect(pictures[:2], names[:2])[1], predictor.detect(pictures[1], names[1]))
+
+
+def test_words_around_a_name_change_what_is_found_but_not_how_it_is_called(
+    predictor: Predictor, picture: Image.Image
+) -> None:
+    plain = predictor.detect(picture, NAMES)
+    worded = predictor.detect(picture, NAMES, prompts=PromptConfig(captions={"red circle": {"name": "ring"}}))
+    assert worded.scores[0] != plain.scores[0]
+    assert set(worded.names) <= set(NAMES)
+    same(predictor.detect(picture, NAMES), plain)  # and what is remembered of one is not taken for the other
+    with pytest.raises(UserError, match="category 'rde circle' is not in the vocabulary; did you mean 'red circle'"):
+        predictor.detect(picture, NAMES, prompts=PromptConfig(captions={"rde circle": {}}))
+
+
+def test_requests_that_do_not_fit_the_pictures_are_refused(predictor: Predictor, picture: Image.Image) -> None:
+    with pytest.raises(UserError, match="expected a list of names for each of 2 pictures, but got 1"):
+        predictor.detect([picture, picture], [NAMES])
+    with pytest.raises(UserError, match="expected a PromptConfig for each of 2 pictures, but got 1"):
+        predictor.detect([picture, picture], NAMES, prompts=[PromptConfig()])
+    with pytest.raises(UserError, match=r"expected names, but got \['dog'\] among them"):
+        predictor.detect([picture, picture], ["cat", ["dog"]])
+    with pytest.raises(UserError, match="expected names, but got 3 among them"):
+        predictor.detect(picture, [3])  # type: ignore[list-item]
+    with pytest.raises(UserError, match=r"the name '\\u200b' has no token"):
+        predictor.detect(picture, ["cat", "\u200b"])
+
+
 @pytest.mark.parametrize("size", [(5000, 1), (1, 5000), (1, 1), (2, 3000), (40_000, 1)])
 def test_a_sliver_is_a_picture_too(predictor: Predictor, size: tuple[int, int], tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)

@@ -66,7 +66,8 @@ def test_counts_leave_the_special_tokens_out(small: Tokenizer) -> None:
     ],
 )
 def test_a_head_ends_between_words_or_else_between_tokens(small: Tokenizer, text: str, most: int, head: str) -> None:
-    assert small.head(text, most) == head
+    assert small.head(text, most, whole_words=False) == head
+    assert small.head(text, most) == ("" if head == "dog" else head)
 
 
 def test_ids_for_padding_and_the_unknown_come_from_the_vocabulary(small: Tokenizer) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback, LearningRateMonitor, ModelCheckpoint, RichProgressBar
+from pytorch_lightning.trainer.states import TrainerFn
 from torch import nn
 
 from glipv2.errors import UserError
@@ -37,15 +38,18 @@ def training_callbacks(folder: Path, monitor: str, progress: bool, loggers: bool
 
 
 class SaveOnInterrupt(Callback):
-    """Ctrl-C loses nothing: the state is saved before the run ends."""
+    """Ctrl-C loses no step: the state is saved before training ends.
+
+    Not in the final evaluation: the best weights are in place then, and the last ones already saved.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        if isinstance(exception, KeyboardInterrupt) and trainer.global_step > 0:
+        training = trainer.state.fn == TrainerFn.FITTING
+        if isinstance(exception, KeyboardInterrupt) and training and trainer.global_step > 0:
             trainer.save_checkpoint(self.path)
-            log.info("interrupted at step %d; saved %s", trainer.global_step, self.path)
 
 
 class StopOnNonFinite(Callback):

@@ -104,12 +104,18 @@ def released_model(preset: str) -> ModelConfig:
 
 def save_weights(path: Path, tensors: Mapping[str, Tensor], record: Mapping[str, Any]) -> None:
     """Writes a .safetensors file, whole or not at all."""
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     partial = path.with_suffix(".partial")
     contiguous = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-    save_file(contiguous, partial, metadata={RECORD_KEY: json.dumps(record)})
-    os.replace(partial, path)
+    try:
+        save_file(contiguous, partial, metadata={RECORD_KEY: json.dumps(record)})
+        os.replace(partial, path)
+    except SafetensorError as error:
+        raise UserError(f"{path}: can't be written ({error}); is the disk full?") from error
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def read_checkpoint(source: str | Path, averaged: bool = False) -> Checkpoint:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import logging
 import os
-import re
+import shlex
+import signal
 import sys
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from glipv2 import __version__
-from glipv2.errors import UserError
+from glipv2.errors import Interrupted, UserError, disk_trouble
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -32,13 +35,9 @@ commands
 Show what a command would run with: --cfg job. Documentation: README.md and docs/.
 """
 
-GROUPS = ("model", "task", "data", "protocol", "loss", "optim", "trainer", "tracking", "experiment")
-# Paths and sentences, not Hydra's grammar.
-LITERAL_KEYS = ("weights", "images", "root", "configs", "text", "output", "resume")
-
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Entry point; exits with 2 on bad input, 130 on Ctrl-C."""
+    """Entry point; exits with 2 on bad input and disk trouble, 130 on Ctrl-C."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     if not words or words[0] in ("-h", "--help", "help"):
         print(HELP, end="")
@@ -47,12 +46,38 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(__version__)
         return
     try:
-        _run(words[0], words[1:])
+        with one_interrupt():
+            _run(words[0], words[1:])
     except UserError as error:
         _fail(str(error))
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+    except OSError as error:
+        _fail(_in_one_line(error))
+    except KeyboardInterrupt as end:
+        print(f"interrupted {end}".strip(), file=sys.stderr)
         sys.exit(130)
+
+
+@contextmanager
+def one_interrupt() -> Iterator[None]:
+    """Only the first Ctrl-C counts: a second one must not break the saving that the first began."""
+
+    def interrupt(*_: Any) -> None:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    before = signal.getsignal(signal.SIGINT)
+    if before is not signal.default_int_handler or threading.current_thread() is not threading.main_thread():
+        yield  # somebody else cares
+        return
+    signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise  # the process is about to end; SIGINT stays ignored
+    except BaseException:
+        signal.signal(signal.SIGINT, before)
+        raise
+    signal.signal(signal.SIGINT, before)
 
 
 def _run(command: str, arguments: list[str]) -> None:
@@ -74,24 +99,41 @@ def _run_hydra(command: str, arguments: list[str]) -> None:
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
+    from glipv2.arguments import explained, hydra_words
     from glipv2.config import config_folder, register_schemas
+    from glipv2.folders import take_back_empty
 
     register_schemas()
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # exceptions come to us instead of being printed
-    words = [re.sub("^task=", "task_name=", word) if command == "predict" else word for word in arguments]
-    sys.argv = [f"glipv2 {command}", *map(quoted, words)]  # Hydra would take task= for the group of presets
+    words = [
+        f"task_name={word[5:]}" if command == "predict" and word.startswith("task=") else word for word in arguments
+    ]
+    sys.argv = [f"glipv2 {command}", *hydra_words(command, words)]  # Hydra would take task= for the group of presets
+    begun = False
 
     def job(config: DictConfig) -> Any:
+        nonlocal begun
+        begun = True
         try:
             return JOBS[command](config)
-        except UserError as error:  # ends here: on its way out Hydra would print a line of its own
+        except UserError as error:  # these end here: on their way out Hydra would print a line of its own
             _fail(str(error))
+        except OSError as error:
+            _fail(_in_one_line(error))
+        except OmegaConfBaseException as error:
+            _fail(explained(error, command))
 
     run = hydra.main(version_base="1.3", config_path=str(config_folder()), config_name=command)(job)
     try:
         run()
     except (HydraException, OmegaConfBaseException) as error:
-        raise UserError(explained(error)) from error
+        raise UserError(explained(error, command)) from error
+    except ValueError as error:
+        if begun:
+            raise
+        raise UserError(explained(error, command)) from error  # Hydra's own, for words that make no sense
+    finally:
+        take_back_empty()
 
 
 def _train(config: DictConfig) -> float:
@@ -102,15 +144,27 @@ def _train(config: DictConfig) -> float:
     from glipv2.train import train
 
     folder = Path(HydraConfig.get().runtime.output_dir)
+    settings = typed(config, TrainConfig)
+    settings.output = str(folder)
+    _quiet_libraries()
     try:
-        settings = typed(config, TrainConfig)
-        settings.output = str(folder)
-        _quiet_libraries()
         scores = train(settings, folder)
-    except (UserError, SystemExit, KeyboardInterrupt):
-        _remove_if_empty(folder)
-        raise
+    except Interrupted as end:
+        raise KeyboardInterrupt(f"{end}\ngo on with: {_resuming(folder)}" if end.resumable else str(end)) from end
+    except OSError as error:
+        if not (folder / "checkpoints/last.ckpt").is_file():
+            raise
+        raise UserError(f"{_in_one_line(error)}, then go on with: {_resuming(folder)}") from error
     return scores[score_name(settings.task.monitor, settings.split)]
+
+
+def _resuming(folder: Path) -> str:
+    """The command that goes on with the run of this job."""
+    from hydra.core.hydra_config import HydraConfig
+
+    words = [word for word in HydraConfig.get().overrides.task if word.partition("=")[0] not in ("resume", "output")]
+    place = os.path.relpath(folder)
+    return shlex.join(["glipv2", "train", *words, f"resume={place}", f"output={place}"])
 
 
 def _evaluate(config: DictConfig) -> None:
@@ -138,8 +192,13 @@ def _report(arguments: list[str]) -> None:
     from glipv2.report.page import write_report
 
     runs = [Path(word) for word in arguments if not word.startswith("output=")]
+    if not runs:
+        raise UserError("expected the folder of a run, but got none; as in glipv2 report runs/demo")
     chosen = [word.removeprefix("output=") for word in arguments if word.startswith("output=")]
-    print(write_report(runs, Path(chosen[0]) if chosen else runs[0] / "report.html"))
+    output = Path(chosen[-1]) if chosen else runs[0] / "report.html"
+    if output.is_dir():
+        raise UserError(f"output={output}: expected a file, but this is a folder; try output={output / 'report.html'}")
+    print(write_report(runs, output))
 
 
 def _weights(arguments: list[str]) -> None:
@@ -147,64 +206,6 @@ def _weights(arguments: list[str]) -> None:
 
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     weights_command(arguments)
-
-
-def quoted(argument: str) -> str:
-    """Paths and sentences as one quoted value, whatever Hydra's grammar thinks of their characters."""
-    key, separator, value = argument.partition("=")
-    if not separator or not value or key.split(".")[-1] not in (*LITERAL_KEYS, "annotations"):
-        return argument
-    if value[0] in "'\"" or value.startswith("${") or value == "null":
-        return argument
-    return key + "='" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
-
-
-def explained(error: Exception) -> str:
-    """One readable message for a config that does not compose, with the nearest valid name."""
-    from glipv2.config import hint
-
-    chain: list[BaseException] = [error]
-    while chain[-1].__cause__ is not None:
-        chain.append(chain[-1].__cause__)
-    text = "\n".join(str(link) for link in chain)
-    key = re.search(r"full_key: (\S+)", text)
-    unknown = re.search(r"Key '([^']+)' (?:is )?not in", text)
-    place = re.search(r"In '([^']+)'", text)
-    where = f" (in {place.group(1)})" if place else ""
-    if unknown:
-        full = key.group(1) if key else unknown.group(1)
-        return f"unknown key '{full}'{where}; {hint(full)}"
-    if key:
-        return f"{key.group(1)}{where}: {str(chain[-1]).splitlines()[0]}"
-    lines = [line.strip() for line in str(error).splitlines() if line.strip() and "https://hydra.cc" not in line]
-    return _about_groups(text) or "; ".join(lines)
-
-
-def _about_groups(text: str) -> str | None:
-    from glipv2.config import hint
-    from glipv2.errors import nearest
-
-    missing = re.search(r"Could not find '([^']+)'", text)
-    options = re.search(r"Available options in '([^']+)':\n((?:\t\S+\n?)+)", text)
-    if missing and options:
-        group, name = options.group(1), missing.group(1).removeprefix(options.group(1) + "/")
-        return f"{group}={name}: no such preset; {nearest(name, options.group(2).split())}"
-    wrong = re.search(r"Could not override '([^']+)'", text)
-    if wrong is None:
-        return None
-    key = wrong.group(1)
-    return f"unknown key or group '{key}'; {hint(key) if '.' in key else nearest(key, GROUPS)}"
-
-
-def _remove_if_empty(folder: Path) -> None:
-    """Takes back the folders that Hydra made for a run that never began, up to where the command runs."""
-    here = Path.cwd()
-    own = [folder, *(parent for parent in folder.parents if here in parent.parents)]
-    for path in own:
-        try:
-            path.rmdir()
-        except OSError:
-            return
 
 
 def _quiet_libraries() -> None:
@@ -220,8 +221,16 @@ def _quiet_libraries() -> None:
     warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")
 
 
-def _fail(message: str) -> None:
-    print(f"error: {message}", file=sys.stderr)
+def _in_one_line(error: OSError) -> str:
+    """What a full or closed disk is told by; other errors go on as they are."""
+    message = disk_trouble(error)
+    if message is None:
+        raise error
+    return message
+
+
+def _fail(message: str) -> NoReturn:
+    print(f"error: {' '.join(message.splitlines())}", file=sys.stderr)
     sys.exit(2)
 
 

@@ -139,6 +139,16 @@ class PredictConfig:
     device: str = "auto"
     draw: bool = True
 
+    def check(self) -> None:
+        """UserError for numbers out of their range."""
+        if self.batch_size < 1:
+            raise UserError(f"batch_size: expected at least 1, but got {self.batch_size}")
+        if not 0 <= self.threshold <= 1:
+            raise UserError(f"threshold: expected a probability of 0 to 1, but got {self.threshold}")
+
+
+COMMANDS: dict[str, type] = {"train": TrainConfig, "evaluate": EvaluateConfig, "predict": PredictConfig}
+
 
 def register_schemas() -> None:
     """Hands every schema to Hydra, those of installed plug-ins too, and the experiments by name.
@@ -147,7 +157,7 @@ def register_schemas() -> None:
     names a config dataclass; it is then a choice of that group, with or without a YAML preset.
     """
     store = ConfigStore.instance()
-    for name, schema in {"train": TrainConfig, "evaluate": EvaluateConfig, "predict": PredictConfig}.items():
+    for name, schema in COMMANDS.items():
         store.store(name=f"{name}_schema", node=schema)
     for group in PLUGIN_GROUPS:
         for point in entry_points(group=f"glipv2.{group}"):
@@ -199,7 +209,7 @@ def typed(config: DictConfig, schema: type[Config]) -> Config:
     """A composed config as plain dataclasses; UserError naming a key that has no value or no place."""
     strange = next(_unknown_keys(config), None)
     if strange:
-        raise UserError(f"unknown key '{strange}'; {hint(strange)}")
+        raise UserError(f"unknown key '{strange}'; {hint(strange, schema)}")
     missing = sorted(OmegaConf.missing_keys(config))
     if missing:
         raise UserError(f"{missing[0]} is not set; give it as {missing[0]}=VALUE")
@@ -233,11 +243,13 @@ def from_plain(schema: type[Config], values: Mapping[str, Any], source: str) -> 
         raise UserError(f"{source}: its config does not fit this version: {str(error).splitlines()[0]}") from error
 
 
-def known_keys() -> list[str]:
-    """Every dotted key of every schema, for hints."""
-    roots: list[tuple[str, type]] = [("", TrainConfig), ("", EvaluateConfig), ("", PredictConfig)]
-    roots += [(f"{group}.", schema) for group, schemas in SCHEMAS.items() for schema in schemas.values()]
-    return sorted({key for prefix, schema in roots for key in _keys(schema, prefix)})
+def known_keys(schema: type) -> list[str]:
+    """Every dotted key that the command of this schema takes, for hints."""
+    keys = set(_keys(schema, ""))
+    for group, schemas in SCHEMAS.items():
+        if group in keys:
+            keys |= {key for part in schemas.values() for key in _keys(part, f"{group}.")}
+    return sorted(keys | ({"experiment"} if schema is TrainConfig else set()))
 
 
 def _keys(schema: type, prefix: str) -> Iterator[str]:
@@ -248,10 +260,16 @@ def _keys(schema: type, prefix: str) -> Iterator[str]:
             yield from _keys(factory, f"{prefix}{entry.name}.")
 
 
-def hint(key: str) -> str:
-    """What to do about a wrong key: the nearest valid one, or how to see them all."""
-    free = next((known for known in known_keys() if known.endswith(".options") and key.startswith(f"{known}.")), None)
+def hint(key: str, schema: type) -> str:
+    """What to do about a wrong key of a command: the nearest valid one, or how to see them all."""
+    known = known_keys(schema)
+    free = next((name for name in known if name.endswith(".options") and key.startswith(f"{name}.")), None)
     if free:  # takes any name, but Hydra wants new ones marked
         return f"{free} takes any name, with a plus before a new one: +{key}=VALUE"
-    near = nearest(key, known_keys())
+    if key in known:
+        return f"the chosen {key.partition('.')[0]} has none"
+    others = [name for name, other in COMMANDS.items() if key in known_keys(other)]
+    if others:
+        return f"it is a key of glipv2 {' and '.join(others)}"
+    near = nearest(key, known)
     return near if near.startswith("did you mean") else "--cfg job shows every key"

@@ -20,10 +20,11 @@ from glipv2.losses.glipv2 import LossConfig
 from glipv2.models import ModelConfig
 from glipv2.models.fetch import is_address
 from glipv2.report.gallery import side_by_side
-from glipv2.runs import JsonList, write_metrics
+from glipv2.runs import JsonList, output_folder, write_metrics
 from glipv2.structures import ImageTruth, Prediction
 from glipv2.tasks.base import Task, TaskConfig
 from glipv2.tracking import log_pictures
+from glipv2.trainer import interrupts_as_such
 
 log = logging.getLogger(__name__)
 
@@ -87,7 +88,8 @@ def _scored(
     keeper = KeepPredictions(pictures, files, written)
     trainer.callbacks.append(keeper)  # type: ignore[attr-defined]
     try:
-        trainer.validate(task, datamodule=data, verbose=False)
+        with interrupts_as_such():
+            trainer.validate(task, datamodule=data, verbose=False)
         if trainer.is_global_zero:
             for name, own in shown.items():
                 keeper.records[name].close()
@@ -114,14 +116,15 @@ def evaluate(config: EvaluateConfig) -> dict[str, float]:
     beside = Path() if is_address(config.weights) else source.parent  # not into the hub's cache
     name = config.protocol.name if config.protocol.name != "none" else config.split
     folder = Path(config.output) if config.output else beside / "evaluation" / name
-    if config.protocol.name != "none":
-        scores = _by_protocol(config, task, folder)
-    else:
-        data = open_data(task.config, task.model_config, config.data, train=False, split=config.split)
-        trainer = config.trainer.build(None, [], [])
-        scores = score_split(task, data, trainer, folder, config.split, config.gallery)
-        write_metrics(folder, scores)
-        log.info("%s", summary(scores))
+    with output_folder(folder):
+        if config.protocol.name != "none":
+            scores = _by_protocol(config, task, folder)
+        else:
+            data = open_data(task.config, task.model_config, config.data, train=False, split=config.split)
+            trainer = config.trainer.build(None, [], [])
+            scores = score_split(task, data, trainer, folder, config.split, config.gallery)
+            write_metrics(folder, scores)
+            log.info("%s", summary(scores))
     log.info("written to %s", folder)
     return scores
 

@@ -51,6 +51,7 @@ class Predictor:
     @classmethod
     def load(cls, weights: str | Path, device: str = "auto") -> Predictor:
         """From a run folder or weights file; UserError when it can't be read."""
+        device = pick_device(device)  # before the reading, which takes long
         return cls(read_checkpoint(weights).build(), device)
 
     @property

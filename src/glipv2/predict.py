@@ -15,7 +15,7 @@ from rich.table import Table
 from glipv2.config import PredictConfig
 from glipv2.data.images import image_paths, read_image
 from glipv2.inference import Predictor
-from glipv2.runs import write_json
+from glipv2.runs import output_folder, write_json
 from glipv2.structures import Prediction, Vocabulary
 
 ROWS = 40  # of the table printed; the files hold everything
@@ -23,20 +23,22 @@ ROWS = 40  # of the table printed; the files hold everything
 
 def predict(config: PredictConfig) -> list[Prediction]:
     """Writes `output`/predictions.json and one picture an image; nothing at all when an image is broken."""
+    config.check()
     paths = image_paths(config.images)
     predictor = Predictor.load(config.weights, config.device)
     name = config.task_name or next(iter(predictor.task.subtasks()))
     request = predictor.task_for(name).request(config.text)
     output = Path(config.output)
-    unfinished = output.with_name(output.name + ".partial")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    unfinished.mkdir(parents=True)
-    try:
-        found = _write_all(predictor, name, request, paths, unfinished, config)
-    except BaseException:
+    with output_folder(output):
+        unfinished = output / ".partial"
         shutil.rmtree(unfinished, ignore_errors=True)
-        raise
-    _move_into(unfinished, output)
+        unfinished.mkdir()
+        try:
+            found = _write_all(predictor, name, request, paths, unfinished, config)
+        except BaseException:
+            shutil.rmtree(unfinished, ignore_errors=True)
+            raise
+        _move_into(unfinished, output)
     console = Console()
     console.print(_table(paths, found))
     console.print(f"written to {output}: predictions.json{' and pictures' if config.draw else ''}", highlight=False)
@@ -72,7 +74,6 @@ def _write_all(
 
 def _move_into(partial: Path, output: Path) -> None:
     """Puts finished files into place; files of other names already there stay."""
-    output.mkdir(parents=True, exist_ok=True)
     for path in sorted(partial.iterdir()):
         os.replace(path, output / path.name)
     partial.rmdir()

@@ -6,9 +6,12 @@ import json
 import os
 import platform
 import shlex
+import shutil
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -16,21 +19,66 @@ from glipv2 import __version__
 from glipv2.errors import UserError
 
 
-def claim_folder(folder: Path) -> None:
-    """Refuses a folder that already holds a run: nothing is overwritten silently."""
+@dataclass(frozen=True)
+class Claim:
+    """A folder taken for a run, with what was there before: names in it, and which folders on its way were missing."""
+
+    folder: Path
+    earlier: frozenset[str]
+    made: tuple[Path, ...]
+
+    def give_back(self) -> None:
+        """Removes everything that came after the claim."""
+        for path in self.folder.iterdir():
+            if path.name not in self.earlier:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+        remove_empty(self.made)
+
+
+def claim_folder(folder: Path) -> Claim:
+    """Makes the folder of a run; UserError for one that already holds a run: nothing is overwritten silently."""
     if (folder / "config.yaml").exists():
-        raise UserError(
-            f"output={folder}: already holds a run; choose another folder, or go on with it by resume={folder}"
-        )
+        way = f"go on with it by resume={folder}" if (folder / "checkpoints/last.ckpt").exists() else "remove this one"
+        raise UserError(f"output={folder}: already holds a run; choose another folder, or {way}")
+    made = missing_folders(folder)
     folder.mkdir(parents=True, exist_ok=True)
+    return Claim(folder, frozenset(path.name for path in folder.iterdir()), tuple(made))
+
+
+@contextmanager
+def output_folder(folder: Path) -> Iterator[None]:
+    """Makes the folder of a command's files before its long work; takes it back if that ends without any."""
+    made = missing_folders(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield
+    except BaseException:
+        remove_empty(made)
+        raise
+
+
+def missing_folders(folder: Path) -> list[Path]:
+    """The folders that making `folder` would make, the deepest first."""
+    return [path for path in (folder, *folder.parents) if not path.exists()]
+
+
+def remove_empty(folders: Iterable[Path]) -> None:
+    """Removes those that are there and hold nothing."""
+    for folder in folders:
+        with suppress(OSError):
+            folder.rmdir()
 
 
 def write_text(path: Path, text: str) -> None:
     """Writes a file atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)
+    try:
+        partial.write_text(text, encoding="utf-8")
+        os.replace(partial, path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
 
 
 def write_json(path: Path, value: Any) -> None:

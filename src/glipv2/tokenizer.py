@@ -97,14 +97,17 @@ class Tokenizer:
         result = self._backend.encode(text, add_special_tokens=False)
         return TokenizedText(tuple(result.ids), tuple(result.offsets))
 
-    def head(self, text: str, most: int) -> str:
-        """The longest beginning of at most `most` tokens: whole words, or whole tokens of the first word."""
+    def head(self, text: str, most: int, *, whole_words: bool = True) -> str:
+        """The longest beginning of at most `most` tokens that ends between two words.
+
+        Where that leaves nothing, one that ends between two tokens if `whole_words` is False.
+        """
         if self.count(text) <= most:
             return text
         offsets = self.pieces(text).offsets
         ends = [offsets[index - 1][1] for index in range(min(most, len(offsets) - 1), 0, -1)]
         between_words = [end for end in ends if text[end : end + 1].isspace()]
-        cuts = (text[:end].rstrip() for end in between_words + ends)
+        cuts = (text[:end].rstrip() for end in between_words + ([] if whole_words else ends))
         return next((cut for cut in cuts if self.count(cut) <= most), "")
 
     def decode(self, token_ids: Sequence[int]) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,18 +13,20 @@ import pytorch_lightning as pl
 import torch
 from omegaconf import OmegaConf
 from pytorch_lightning.loggers import Logger
+from pytorch_lightning.utilities import rank_zero_only
 
 from glipv2.callbacks import Throughput, parameter_count, training_callbacks
 from glipv2.checkpoints import WEIGHTS_FILE, Checkpoint, read_checkpoint, record_of, save_weights
 from glipv2.config import TrainConfig, to_plain
 from glipv2.data.datamodule import DataModule
-from glipv2.errors import UserError
+from glipv2.errors import Interrupted, UserError
 from glipv2.evaluate import open_data, score_split, summary
 from glipv2.models.conventions import starting_from
 from glipv2.models.weights import load_into
 from glipv2.runs import claim_folder, environment, write_json, write_metrics, write_text
 from glipv2.tasks.base import Task
 from glipv2.tracking import end_tracking
+from glipv2.trainer import interrupts_as_such
 from glipv2.tune import trainable_parameters
 
 log = logging.getLogger(__name__)
@@ -33,8 +36,22 @@ def train(config: TrainConfig, folder: Path) -> dict[str, float]:
     """Trains, evaluates the best checkpoint, and leaves everything in `folder`; returns the scores."""
     config.check()
     resume = _checkpoint_to_resume(config)
-    if resume is None or Path(resume).resolve().parent.parent != folder.resolve():
-        claim_folder(folder)  # only the run that goes on may be written over
+    goes_on = resume is not None and Path(resume).resolve().parent.parent == folder.resolve()
+    # only the run that goes on may be written over; processes that a run starts for more devices claim nothing
+    claim = None if goes_on or getattr(rank_zero_only, "rank", 0) > 0 else claim_folder(folder)
+    try:
+        return _trained(config, folder, resume)
+    except BaseException as end:
+        if claim and not any((folder / name).exists() for name in ("metrics.csv", "checkpoints/last.ckpt")):
+            claim.give_back()
+        if type(end) is KeyboardInterrupt:
+            kept = f"{folder} is as it was" if goes_on else "nothing was kept"
+            raise Interrupted(f"before the first step; {kept}") from end
+        raise
+
+
+def _trained(config: TrainConfig, folder: Path, resume: str | None) -> dict[str, float]:
+    """Builds everything and runs; the folder is ours."""
     start = _start(config, resume)
     if start:
         config = _with_model_of(config, start)
@@ -58,9 +75,11 @@ def _run(
     """Fits and scores; everything around is ready."""
     callbacks = training_callbacks(folder, config.task.monitor, config.trainer.progress, bool(loggers))
     trainer = config.trainer.build(folder, callbacks, loggers)
-    trainer.fit(task, datamodule=data, ckpt_path=resume)
+    with interruptible(f"at step {{step}} of {config.trainer.max_steps}; it is saved in {folder}", trainer):
+        trainer.fit(task, datamodule=data, ckpt_path=resume)
     trained = time.perf_counter()
-    scores = _finish(config, folder, task, data, trainer)
+    with interruptible(f"in the final evaluation; training is complete and saved in {folder}", trainer):
+        scores = _finish(config, folder, task, data, trainer)
     speed = next(callback.images_per_second for callback in callbacks if isinstance(callback, Throughput))
     scores |= {
         "run/steps": trainer.global_step,
@@ -73,6 +92,18 @@ def _run(
         write_metrics(folder, scores)
         log.info("%s\nrun folder: %s", summary(scores), folder)
     return scores
+
+
+@contextmanager
+def interruptible(told: str, trainer: pl.Trainer) -> Iterator[None]:
+    """Ctrl-C below says what is kept, once there is a step to keep."""
+    try:
+        with interrupts_as_such():
+            yield
+    except KeyboardInterrupt as end:
+        if trainer.global_step == 0:
+            raise
+        raise Interrupted(told.format(step=trainer.global_step), resumable=True) from end
 
 
 def build_task(config: TrainConfig, start: Checkpoint | None = None, answers: Sequence[str] = ()) -> Task:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,8 +13,38 @@ from glipv2.errors import UserError
 
 if TYPE_CHECKING:
     import pytorch_lightning as pl
+    from lightning_fabric.plugins import CheckpointIO
     from pytorch_lightning.callbacks import Callback
     from pytorch_lightning.loggers import Logger
+
+
+@contextmanager
+def interrupts_as_such() -> Iterator[None]:
+    """Ctrl-C below comes out as KeyboardInterrupt: Lightning makes exit status 1 of it."""
+    try:
+        yield
+    except SystemExit as end:
+        if isinstance(end.__context__, KeyboardInterrupt):
+            raise end.__context__ from None
+        raise
+
+
+def whole_checkpoints() -> CheckpointIO:
+    """Checkpoints appear whole or not at all: Lightning's own writing moves them over from /tmp, byte by byte."""
+    from lightning_fabric.plugins import TorchCheckpointIO
+
+    class WholeCheckpoints(TorchCheckpointIO):
+        def save_checkpoint(
+            self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None
+        ) -> None:
+            partial = f"{path}.partial"
+            try:
+                super().save_checkpoint(checkpoint, partial, storage_options)
+                os.replace(partial, path)
+            finally:
+                Path(partial).unlink(missing_ok=True)
+
+    return WholeCheckpoints()
 
 
 @dataclass
@@ -65,6 +97,7 @@ class TrainerConfig:
             "default_root_dir": str(folder) if folder else None,
             "logger": list(loggers) or False,
             "callbacks": list(callbacks),
+            "plugins": [whole_checkpoints()],
         }
         try:
             return pl.Trainer(**{**settings, **self.options})

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from glipv2.data.collate import EvaluationCollator, TrainingCollator
-from glipv2.data.prompts import PromptComposer, PromptConfig
+from glipv2.data.prompts import PromptComposer, PromptConfig, collate_rows
 from glipv2.data.shapes import HELD_OUT, SEEN, ShapesDataset
 from glipv2.data.sources import ShapesData
 from glipv2.data.transforms import ExampleDataset, truth_of
@@ -21,6 +21,7 @@ from glipv2.tasks.base import LossReport
 from glipv2.tasks.detection import DetectionConfig, DetectionTask
 
 IMAGES = 3
+SIZES = ((64, 64), (40, 64), (64, 33))  # what is kept of three images, (height, width)
 
 
 def perfect(truth: ImageTruth, vocabulary: Vocabulary) -> Detections:
@@ -114,3 +115,38 @@ def test_one_batch_can_be_learnt_by_heart(preset: Callable[[str], ModelConfig]) 
     with torch.no_grad():  # in training mode still: norms of one batch know that batch
         task.update_metric(task.predictions(replace(batch, targets=None)), batch)
     assert task.compute_metric().flat("detection")["detection/box_ap_50"] > 0.9
+
+
+def test_an_evaluation_batch_of_different_prompts_finds_what_its_single_images_find(task: DetectionTask) -> None:
+    """Other names, other words around them, another number of prompts for each image."""
+    with torch.no_grad():
+        task.regions.prior_bias.fill_(0)
+    task.vocabulary = vocabulary = Vocabulary(("red circle", "blue square", "green star"))
+    tokenizer, pixels = task.model_config.tokenizer.build(), task.model_config.pixels
+    configs = [
+        PromptConfig(),
+        PromptConfig(eval_names=1, separator=", "),
+        PromptConfig(captions={"green star": {"suffix": ", a big one", "name": "star"}}),
+    ]
+    prompts = [PromptComposer(vocabulary, tokenizer, config).all_names() for config in configs]
+    samples = ShapesDataset("val", 3, image_size=96, with_language=False)
+    examples = [ExampleDataset(samples, pixels, None)[index] for index in range(3)]
+    truths = [replace(example.truth, image_size=size) for example, size in zip(examples, SIZES, strict=True)]
+    images = [example.image[:, :height, :width] for example, (height, width) in zip(examples, SIZES, strict=True)]
+
+    def found(rows: list[int]) -> list[Detections]:
+        batch = DetectionBatch(
+            images=pixels.batch([images[row] for row in rows]),
+            prompts=collate_rows([prompts[row] for row in rows], tokenizer),
+            targets=None,
+            truth=tuple(truths[row] for row in rows),
+        )
+        with torch.inference_mode():
+            return task.predictions(batch)
+
+    for row, together in enumerate(found([0, 1, 2])):
+        (alone,) = found([row])
+        assert len(alone) == len(together) > 0
+        assert alone.names == together.names
+        torch.testing.assert_close(together.boxes, alone.boxes, atol=1e-3, rtol=1e-4)
+        torch.testing.assert_close(together.scores, alone.scores, atol=1e-5, rtol=1e-4)

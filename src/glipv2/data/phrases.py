@@ -88,7 +88,7 @@ class PhraseBook:
         count = self.tokenizer.count
         if count(before + name + after) <= self.budget:
             return before, name, after
-        kept = self.tokenizer.head(name, self.budget)
+        kept = self.tokenizer.head(name, self.budget, whole_words=False)
         room = self.budget - count(kept)
         before = before if count(before) <= room else ""
         after = self.tokenizer.head(after, room - count(before)) if kept == name else ""
@@ -146,7 +146,7 @@ class PhraseBook:
         )
         for found, words in reports:
             if found:
-                log.warning("%s: %s", words, _listed(found))
+                log.warning("%s: %s", words, listed(found))
         alike: dict[tuple[int, ...], list[str]] = {}
         for name, phrase in zip(names, self.phrases, strict=True):
             alike.setdefault(phrase.token_ids, []).append(_quoted(name))
@@ -154,7 +154,7 @@ class PhraseBook:
         if groups:
             log.warning(
                 "the model can't tell these names apart, they read the same: %s; rename them, or give them words "
-                "with data.prompts.captions", _listed(groups),
+                "with data.prompts.captions", listed(groups),
             )  # fmt: skip
 
 
@@ -167,6 +167,7 @@ def _quoted(name: str) -> str:
     return f"'{name[:40]}…'" if len(name) > 41 else f"'{name}'"
 
 
-def _listed(items: Sequence[str]) -> str:
+def listed(items: Sequence[str]) -> str:
+    """The first few, and how many more there are."""
     more = f" and {len(items) - SHOWN} more" if len(items) > SHOWN else ""
     return ", ".join(items[:SHOWN]) + more

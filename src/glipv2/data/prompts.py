@@ -8,10 +8,11 @@ import random
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 
-from glipv2.data.phrases import PhraseBook
+from glipv2.data.phrases import PhraseBook, listed
 from glipv2.data.wordings import Wording, read_knowledge, read_wordings, spoken_name, wordings_in
 from glipv2.errors import UserError, nearest
 from glipv2.structures import Phrase, Prompt, PromptBatch, TextBatch, TokenizedText, Vocabulary, positive_tokens
@@ -57,15 +58,14 @@ class PromptConfig:
 
     def wordings(self, vocabulary: Vocabulary) -> dict[str, Wording]:
         """The wordings of names by name; UserError for a name that is not in the vocabulary."""
-        found = read_wordings(self.captions_file, vocabulary.names) if self.captions_file else {}
-        given = [(self.captions_file, found), ("data.prompts.captions", wordings_in(self.captions, vocabulary.names))]
-        for place, wordings in given:
+        given: dict[str, Any] = {self.captions_file: read_wordings(self.captions_file)} if self.captions_file else {}
+        found: dict[str, Wording] = {}
+        for place, content in {**given, "data.prompts.captions": self.captions}.items():
             try:
-                for name in wordings:
-                    vocabulary.label_of_name(name)
+                found |= wordings_in(content, vocabulary)
             except UserError as error:
                 raise UserError(f"{place}: {error}") from None
-        return found | given[1][1]
+        return found
 
     def sentences(self, vocabulary: Vocabulary) -> dict[str, str]:
         """The knowledge of names by name; UserError where there is none at all. Names without are warned about."""
@@ -80,7 +80,8 @@ class PromptConfig:
                 f"{nearest(without[0], list(known)[:20])}"
             )
         if without:
-            log.warning("%s: no sentence for %d of %d names: %s", self.knowledge, len(without), len(found), without[:5])
+            names = listed([f"'{name}'" for name in without])
+            log.warning("%s: no sentence for %d of %d names: %s", self.knowledge, len(without), len(found), names)
         return found
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from glipv2.errors import UserError, nearest
+from glipv2.structures import Vocabulary
 
 
 @dataclass(frozen=True)
@@ -30,17 +31,25 @@ def spoken_name(name: str) -> str:
     return re.sub(r"\s+", " ", plain).strip() or name
 
 
-def wordings_in(content: Any, names: Sequence[str]) -> dict[str, Wording]:
+def wordings_in(content: Any, vocabulary: Vocabulary) -> dict[str, Wording]:
     """Wordings by name, from a mapping of names or from a list as ODinW's CAPTION_PROMPT.
 
     The entries of a list that all speak of names are taken by their names. Otherwise they belong to the
-    names in order, and must be as many. Raises UserError for what is neither, and for a list in another order.
+    names in order, and must be as many. Raises UserError for what is neither, for a list in another order
+    and for names that are not in the vocabulary.
     """
     if isinstance(content, Mapping):
-        return {str(name): _wording(value, f"'{name}'") for name, value in content.items()}
+        found = {str(name): _wording(value, f"'{name}'") for name, value in content.items()}
+        for name in found:
+            vocabulary.label_of_name(name)
+        return found
     if not isinstance(content, Sequence) or isinstance(content, str):
         raise UserError(f"expected wordings by name, or a list of them, but got {type(content).__name__}")
-    wordings = [_wording(value, f"entry {index}") for index, value in enumerate(content)]
+    return _listed_wordings([_wording(value, f"entry {index}") for index, value in enumerate(content)], vocabulary)
+
+
+def _listed_wordings(wordings: Sequence[Wording], vocabulary: Vocabulary) -> dict[str, Wording]:
+    names = vocabulary.names
     spoken = [spoken_name(wording.name or "") for wording in wordings]
     by_spoken = {spoken_name(name): name for name in names}
     distinct = len(by_spoken) == len(names) and len(set(spoken)) == len(spoken)
@@ -56,16 +65,13 @@ def wordings_in(content: Any, names: Sequence[str]) -> dict[str, Wording]:
     return dict(zip(names, wordings, strict=True))
 
 
-def read_wordings(path: str, names: Sequence[str]) -> dict[str, Wording]:
-    """See `wordings_in`; from JSON or YAML, also from a released ODinW config with DATASETS.CAPTION_PROMPT."""
+def read_wordings(path: str) -> Any:
+    """What `wordings_in` takes, from JSON or YAML or from a released ODinW config (DATASETS.CAPTION_PROMPT)."""
     content = _read_plain(path)
-    try:
-        if isinstance(content, Mapping) and isinstance(content.get("DATASETS"), Mapping):
-            content = content["DATASETS"].get("CAPTION_PROMPT")
-            content = _parsed(content, path) if isinstance(content, str) else content
-        return wordings_in(content, names)
-    except UserError as error:
-        raise UserError(f"{path}: {error}") from None
+    if not isinstance(content, Mapping) or not isinstance(content.get("DATASETS"), Mapping):
+        return content
+    prompts = content["DATASETS"].get("CAPTION_PROMPT")
+    return _parsed(prompts, path) if isinstance(prompts, str) else prompts
 
 
 def read_knowledge(path: str) -> dict[str, str]:

@@ -73,7 +73,9 @@ class OdinwProtocol(ProtocolConfig):
         if not self.captions or file.wordings is None:
             return self.data(samples)
         try:
-            return self.data(samples, PromptConfig(captions=wordings_in(file.wordings, samples.vocabulary.names)))
+            found = wordings_in(file.wordings, samples.vocabulary)
+            captions = {name: {key: text for key, text in vars(own).items() if text} for name, own in found.items()}
+            return self.data(samples, PromptConfig(captions=captions))
         except UserError as error:
             raise UserError(f"{file.source}: DATASETS.CAPTION_PROMPT: {error}") from None
 

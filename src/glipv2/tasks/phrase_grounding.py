@@ -15,7 +15,7 @@ from glipv2.models.heads.selection import RankingConfig
 from glipv2.structures import Caption, ImageBatch, ImageTruth, Prompt, TextQueryBatch
 from glipv2.structures.grounded import GroundedCaptions, GroundedText
 from glipv2.structures.truth import SentenceTruth
-from glipv2.tasks.base import LossReport, Task, TaskConfig
+from glipv2.tasks.base import LossReport, Scores, Task, TaskConfig
 from glipv2.tasks.grounding import Grounding
 from glipv2.tasks.texts import by_image, fused_texts, grounded_text, levels_of_texts, one_text_each
 
@@ -106,7 +106,7 @@ class PhraseGroundingTask(Task):
                 [sentence_truth(truth, place) for place in range(len(pairs))],
             )
 
-    def compute_metric(self) -> RecallScores:
+    def compute_metric(self) -> Scores:
         """Recall among the best 1, 5, 10 boxes, any-box and merged-box, over all phrases and by type."""
         assert self.metric is not None, "call reset_metric first"
         return RecallScores(self.metric.compute())

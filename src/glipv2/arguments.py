@@ -1,0 +1,127 @@
+"""A command's words on their way to Hydra, and Hydra's answers in plain words."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import NoReturn
+
+from hydra._internal.utils import get_args_parser
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override, Quote, QuotedString
+from hydra.errors import HydraException
+
+from glipv2.config import COMMANDS, hint, known_keys
+from glipv2.errors import UserError, nearest
+
+GROUPS = ("model", "task", "data", "protocol", "loss", "tune", "optim", "trainer", "tracking", "experiment")
+LITERAL_KEYS = ("weights", "images", "text", "output", "resume", "annotations", "root", "configs")  # paths, sentences
+
+
+def hydra_words(command: str, words: Sequence[str]) -> list[str]:
+    """The words as Hydra is to read them, options last; UserError for one that it could not read."""
+    parser = get_args_parser()
+
+    def refuse(message: str) -> NoReturn:
+        raise UserError(f"{message}; glipv2 {command} --help shows what it takes")
+
+    parser.error = refuse  # type: ignore[method-assign]  # argparse would print its usage, eight lines of it
+    found = parser.parse_intermixed_args(list(words))
+    if found.resolve and not (found.cfg or found.help):
+        refuse("--resolve goes with --cfg")
+    if sum(map(bool, (found.run, found.multirun, found.cfg, found.info, found.shell_completion))) > 1:
+        refuse("--run, --multirun, --cfg and --info exclude each other")
+    options = list(words)
+    overrides = []
+    for word in found.overrides:
+        options.remove(word)
+        overrides.append(quoted(word))
+        parsed = _readable(word, overrides[-1])
+        _check_group(word, parsed, command)
+        if parsed.is_sweep_override() and not found.multirun and "hydra.mode=MULTIRUN" not in words:
+            text = f"{parsed.get_key_element()}={QuotedString(word.partition('=')[2], Quote.single).with_quotes()}"
+            raise UserError(f'{word}: several values are swept over with -m; as one text they need quotes, "{text}"')
+    return [*overrides, *options]
+
+
+def quoted(argument: str) -> str:
+    """Paths and sentences as one quoted value, whatever Hydra's grammar thinks of their characters."""
+    key, _, value = argument.partition("=")
+    if not value or key.split(".")[-1] not in LITERAL_KEYS or value.startswith("${") or value == "null":
+        return argument
+    if value[0] in "'\"" and _parsed(argument):
+        return argument
+    return f"{key}={QuotedString(value, Quote.single).with_quotes()}"
+
+
+def explained(error: Exception, command: str) -> str:
+    """One readable message for a config that does not compose, with the nearest valid name."""
+    chain: list[BaseException] = [error]
+    while chain[-1].__cause__ is not None:
+        chain.append(chain[-1].__cause__)
+    text = "\n".join(str(link) for link in chain)
+    key = re.search(r"full_key: (\S+)", text)
+    unknown = re.search(r"Key '([^']+)' (?:is )?not in", text)
+    place = re.search(r"In '([^']+)'", text)
+    where = f" (in {place.group(1)})" if place else ""
+    if unknown:
+        full = key.group(1) if key else unknown.group(1)
+        return f"unknown key '{full}'{where}; {hint(full, COMMANDS[command])}"
+    if key:
+        return f"{key.group(1)}{where}: {str(chain[-1]).splitlines()[0]}"
+    told = str(error).partition("Config search path:")[0]
+    lines = [line.strip() for line in told.splitlines() if line.strip() and "https://hydra.cc" not in line]
+    return _about_groups(text, command) or "; ".join(lines)
+
+
+def _about_groups(text: str, command: str) -> str | None:
+    missing = re.search(r"Could not find '([^']+)'", text)
+    options = re.search(r"Available options in '([^']+)':\n((?:\t\S+\n?)+)", text)
+    if missing and options:
+        group, name = options.group(1), missing.group(1).removeprefix(options.group(1) + "/")
+        return f"{group}={name}: no such preset; {nearest(name, options.group(2).split())}"
+    wrong = re.search(r"Could not override '([^']+)'", text)
+    if wrong is None:
+        return None
+    return f"unknown key or group '{wrong.group(1)}'; {hint(wrong.group(1), COMMANDS[command])}"
+
+
+def _parsed(argument: str) -> Override | None:
+    """None where Hydra's grammar can't read it."""
+    try:
+        return OverridesParser.create().parse_override(argument)
+    except HydraException:
+        return None
+
+
+def _readable(word: str, override: str) -> Override:
+    """UserError for a word that is no KEY=VALUE."""
+    parsed = _parsed(override)
+    if parsed is None:
+        raise UserError(_unreadable(word))
+    if not parsed.key_or_group:
+        raise UserError(f"expected KEY=VALUE or GROUP=PRESET, but got '{word}'")
+    return parsed
+
+
+def _check_group(word: str, parsed: Override, command: str) -> None:
+    """UserError for a group that is given what can't be a preset's name: Hydra has only a traceback for it."""
+    key = parsed.key_or_group
+    if key not in GROUPS or parsed.is_delete() or parsed.is_sweep_override():
+        return
+    if not isinstance(parsed.value(), (str, list, dict)):
+        known = key in known_keys(COMMANDS[command])
+        way = "expected the name of a preset; --help lists them" if known else hint(key, COMMANDS[command])
+        raise UserError(f"{word}: {way}")
+
+
+def _unreadable(word: str) -> str:
+    key, separator, value = word.partition("=")
+    if not separator:
+        return f"expected KEY=VALUE or GROUP=PRESET, but got '{word}'"
+    if not re.fullmatch(r"[+~]{0,2}[\w/-]+(\.[\w-]+)*(@[\w.:/-]*)?", key):
+        return f"expected KEY=VALUE, but '{key}' in '{word}' is no key"
+    example = f"{key}={QuotedString(value, Quote.single).with_quotes()}"
+    if value[:1] in ("[", "{", "'", '"') or not _parsed(example):
+        return f"can't read '{word}': its brackets and quotes must close"
+    return f"can't read '{word}': a value with such characters needs quotes within quotes, \"{example}\""
