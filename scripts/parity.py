@@ -144,7 +144,7 @@ def loss_rows(
     mask = inputs_of(case, tokenizer, outputs.centerness.dtype)[1].text.token_mask
     raw = replace(outputs, **{name: getattr(outputs, name).detach().requires_grad_() for name in HEAD_ARRAYS})
     targets = targets_of(loss, case, tokenizer, raw.centerness.dtype)
-    terms = grounding_loss(raw, targets, mask, task.boxes, task.loss_config)
+    terms = grounding_loss(raw, targets, mask, task.regions.config.boxes, task.grounding.loss.grounding)
     (terms.alignment + terms.box + terms.centerness).backward()
     rows = assignment_rows(task, loss, raw, targets)
     values = {"token_loss": terms.alignment, "box_loss": terms.box, "centerness_loss": terms.centerness}
@@ -159,7 +159,7 @@ def loss_rows(
 def assignment_rows(task: DetectionTask, loss: Case, raw: RegionOutputs, targets: RegionTargets) -> list[Row]:
     """How many regions of each image are matched otherwise, and the difference of their numbers."""
     owners = assign_regions(
-        raw.anchors, raw.level_sizes, targets.boxes, targets.box_mask, task.boxes, task.loss_config.top_k
+        raw.anchors, raw.level_sizes, targets.boxes, targets.box_mask, task.regions.config.boxes, task.grounding.loss.grounding.top_k
     )
     rows = []
     for index, image in enumerate(json.loads(str(loss["spec"]))["images"]):

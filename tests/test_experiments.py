@@ -78,7 +78,14 @@ def test_an_experiment_carries_its_name_into_its_run_folder(name: str, compose: 
 
 @pytest.mark.parametrize(("group", "name"), PRESETS, ids=[f"{group}={name}" for group, name in PRESETS])
 def test_every_preset_composes(group: str, name: str, compose: Compose) -> None:
-    assert isinstance(compose([f"{group}={name}"]), TrainConfig)
+    if group == "protocol":  # of evaluations alone
+        register_schemas()
+        with hydra.initialize_config_dir(str(config_folder()), version_base="1.3"):
+            config = hydra.compose("evaluate", [f"protocol={name}", "weights=x"])
+        assert isinstance(typed(config, EvaluateConfig), EvaluateConfig)
+        return
+    shuffled = ["data.prompts.shuffle=false"] if name == "prompt" else []
+    assert isinstance(compose([f"{group}={name}", *shuffled]), TrainConfig)
 
 
 def test_a_config_comes_back_from_plain_values(compose: Compose) -> None:

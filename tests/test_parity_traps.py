@@ -37,7 +37,7 @@ from glipv2.models.image import FeaturePyramid, PadThenShiftBlock
 from glipv2.models.text import TextEncoder
 from glipv2.pixels import PixelConfig
 from glipv2.structures import BoxConvention, Instances, Prompt, RegionOutputs, TextBatch
-from glipv2.tasks import detection
+from glipv2.tasks import grounding
 from glipv2.tasks.detection import DetectionTask
 
 TOLERANCE = 1e-5
@@ -337,7 +337,7 @@ def text_padding_read_by_the_encoder(patch: Patch) -> None:
 
 
 def boxes_left_in_the_resized_picture(patch: Patch) -> None:
-    patch.setattr(detection, "scale_boxes", lambda boxes, from_size, to_size: boxes)
+    patch.setattr(grounding, "scale_boxes", lambda boxes, from_size, to_size: boxes)
 
 
 @pytest.mark.parametrize(

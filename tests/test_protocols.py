@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -117,7 +118,7 @@ def test_a_table_is_printed_and_pictures_are_written(glipv2: Command, place: Pla
     assert ended.code == 0, ended.err
     said = ended.out + ended.err
     for row in ("odinw", "Aquarium", "pistols", "average", "median"):
-        assert any(line.startswith(row) for line in said.splitlines()), said
+        assert any(re.match(rf"(\[[\d:]+\] )?{row}\b", line) for line in said.splitlines()), said
     folder = place.folder / "evaluation" / "odinw"
     assert (folder / "predictions" / "odinw" / "Aquarium.json").is_file()
     assert len(list((folder / "gallery" / "odinw" / "pistols").iterdir())) == 1
