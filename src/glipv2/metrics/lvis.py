@@ -295,7 +295,7 @@ class LvisBoxAP(_LvisAP):
         """Adds one prediction an image, in the order of `truth`."""
         rows = _table(predictions, truth, self.vocabulary)
         self.add(without_surplus(rows, Limits(an_image=self.limits.an_image)))
-        self._room -= len(self.found[-1])  # type: ignore[index, union-attr]
+        self._room -= len(self.found[-1])  # type: ignore[index]
         if self._room < 0:
             kept = without_surplus(self.table(), self.limits)
             for name, column in kept.items():

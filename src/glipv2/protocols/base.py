@@ -87,7 +87,7 @@ def detection_of(trained: Task) -> DetectionConfig:
     config = own_config(trained, DetectionConfig)
     others = [task.config for task in trained.subtasks().values() if hasattr(task.config, "selection")]
     known = any(type(task.config) is DetectionConfig for task in trained.subtasks().values())
-    return config if known or not others else DetectionConfig(selection=others[0].selection)  # type: ignore[attr-defined]
+    return config if known or not others else DetectionConfig(selection=others[0].selection)
 
 
 def given_path(value: str | None, key: str) -> str:
