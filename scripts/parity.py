@@ -159,7 +159,12 @@ def loss_rows(
 def assignment_rows(task: DetectionTask, loss: Case, raw: RegionOutputs, targets: RegionTargets) -> list[Row]:
     """How many regions of each image are matched otherwise, and the difference of their numbers."""
     owners = assign_regions(
-        raw.anchors, raw.level_sizes, targets.boxes, targets.box_mask, task.regions.config.boxes, task.grounding.loss.grounding.top_k
+        raw.anchors,
+        raw.level_sizes,
+        targets.boxes,
+        targets.box_mask,
+        task.regions.config.boxes,
+        task.grounding.loss.grounding.top_k,
     )
     rows = []
     for index, image in enumerate(json.loads(str(loss["spec"]))["images"]):

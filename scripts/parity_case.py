@@ -215,7 +215,13 @@ def boxes_of(
     found = []
     for row, (height, width) in enumerate(images.image_sizes.tolist()):
         candidates = candidate_boxes(
-            outputs, row, prompts.phrase_map[row], prompts.phrase_labels[row], (height, width), task.regions.config.boxes, config
+            outputs,
+            row,
+            prompts.phrase_map[row],
+            prompts.phrase_labels[row],
+            (height, width),
+            task.regions.config.boxes,
+            config,
         )
         found.append(select(candidates, task.regions.config.boxes, config))
     return found

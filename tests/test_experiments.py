@@ -24,6 +24,7 @@ from glipv2.config import (
     known_keys,
     register_schemas,
     to_plain,
+    typed,
 )
 from glipv2.models import ModelConfig
 from glipv2.train import build_task

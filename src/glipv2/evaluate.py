@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -20,6 +19,7 @@ from glipv2.losses.glipv2 import LossConfig
 from glipv2.models import ModelConfig
 from glipv2.models.fetch import is_address
 from glipv2.report.gallery import side_by_side
+from glipv2.report.summary import show_rows, summary_rows
 from glipv2.runs import JsonList, output_folder, write_metrics
 from glipv2.structures import ImageTruth, Prediction
 from glipv2.tasks.base import Task, TaskConfig
@@ -124,7 +124,8 @@ def evaluate(config: EvaluateConfig) -> dict[str, float]:
             trainer = config.trainer.build(None, [], [])
             scores = score_split(task, data, trainer, folder, config.split, config.gallery)
             write_metrics(folder, scores)
-            log.info("%s", summary(scores))
+            if trainer.is_global_zero:
+                show_rows(summary(task.config, scores))
     log.info("written to %s", folder)
     return scores
 
@@ -148,24 +149,15 @@ def _by_protocol(config: EvaluateConfig, trained: Task, folder: Path) -> dict[st
         write_metrics(folder, scores)
     scores |= protocol.summary(scores)
     write_metrics(folder, scores)
-    log.info("%s", aligned(protocol.table(scores)))
+    if trainer.is_global_zero:
+        show_rows(protocol.table(scores))
     return scores
 
 
-def aligned(rows: Sequence[Sequence[str]]) -> str:
-    """A table as text: the first column to the left, numbers to the right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join(cell.rjust(width) if place else cell.ljust(width) for place, (cell, width) in enumerate(cells))
-        for cells in (zip(row, widths, strict=True) for row in rows)
-    )
-
-
-def summary(scores: Mapping[str, float]) -> str:
-    """The headline numbers, without those of single classes."""
-    kinds = ("box_", "mask_", "ar_", "cider_d", "bleu_4", "rouge_l", "recall_", "merged_", "accuracy")
-    headline = {name: round(value, 4) for name, value in scores.items() if name.split("/")[-1].startswith(kinds)}
-    return json.dumps(headline, indent=2)
+def summary(config: TaskConfig, scores: Mapping[str, float]) -> list[list[str]]:
+    """A heading and a row for each task: the number it is judged by, its baselines, and those told beside it."""
+    told = {config.name: config, **{name: stream.task for name, stream in config.streams().items()}}
+    return summary_rows({name: (own.monitor.partition("/")[2], *own.headlines) for name, own in told.items()}, scores)
 
 
 def _write_gallery(

@@ -23,6 +23,7 @@ from glipv2.errors import Interrupted, UserError
 from glipv2.evaluate import open_data, score_split, summary
 from glipv2.models.conventions import starting_from
 from glipv2.models.weights import load_into
+from glipv2.report.summary import show_rows
 from glipv2.runs import claim_folder, environment, write_json, write_metrics, write_text
 from glipv2.tasks.base import Task
 from glipv2.tracking import end_tracking
@@ -90,7 +91,8 @@ def _run(
     }
     if trainer.is_global_zero:
         write_metrics(folder, scores)
-        log.info("%s\nrun folder: %s", summary(scores), folder)
+        show_rows(summary(config.task, scores))
+        log.info("run folder: %s", folder)
     return scores
 
 

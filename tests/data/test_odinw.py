@@ -18,8 +18,9 @@ def test_a_file_says_where_its_boxes_are_and_what_is_asked(tmp_path: Path) -> No
     assert aquarium.annotations == root / "odinw/Aquarium/v2/valid/boxes.json"
     assert aquarium.images == root / "odinw/Aquarium/v2/valid"
     assert [record["name"] for record in aquarium.categories or ()] == ["fish", "stingray"]
-    assert [record["suffix"] for record in aquarium.wordings or ()] == ["", " which is flat"]
-    assert pistols.categories is pistols.wordings is None
+    assert aquarium.has_captions
+    assert pistols.categories is None
+    assert not pistols.has_captions
     assert aquarium.missing() == []
 
 
@@ -66,7 +67,6 @@ def test_python_lists_are_read_as_data(tmp_path: Path) -> None:
         ("odinw/Aquarium/v2/valid/boxes.json", "/boxes.json", "leads out of protocol.root"),
         ("img_dir: odinw/Aquarium/v2/valid}", "x: 1}", "no ann_file and img_dir"),
         ("REGISTER", "REGISTRY", "expected REGISTER"),
-        ('{"prefix": " ", "name": "fish", "suffix": ""},', "", "1 entries in CAPTION_PROMPT for 2 categories"),
     ],
 )
 def test_a_file_that_says_something_else_is_refused(tmp_path: Path, old: str, new: str, message: str) -> None:

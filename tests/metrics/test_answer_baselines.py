@@ -51,3 +51,19 @@ def test_without_questions_nothing_is_defined() -> None:
 def test_marks_must_be_as_many_as_questions() -> None:
     with pytest.raises(UserError, match="expected as many marks as questions, but got 1 for 6"):
         AnswerBaselines().update(QUESTIONS, [True])
+
+
+def test_neither_the_order_nor_ranks_change_a_number() -> None:
+    def baselines(questions: list[AnswerTruth]) -> AnswerBaselines:
+        metric = AnswerBaselines()
+        for question in questions:
+            metric.update([question], [question.answers != ("red",)])
+        return metric
+
+    tie = [*QUESTIONS, AnswerTruth(6, ("red",), question_type="exist")]  # three "yes", three "red"
+    whole = baselines(tie).compute()
+    assert baselines(tie[::-1]).compute() == whole
+    joined = baselines(tie[1::2])
+    joined.merge_state(baselines(tie[::2]))
+    assert joined.compute() == whole
+    assert (whole.unknown, whole.questions) == (3, 7)

@@ -144,3 +144,20 @@ def test_many_classes_and_images_are_scored_in_flat_rows() -> None:
     scores_of = lvis_average_precision(found_in, judged_of, names, ["f"] * 250)
     assert scores_of.ap == pytest.approx(1)
     assert sum(value > 0 for value in scores_of.per_class.values()) == 240
+
+
+@pytest.mark.parametrize("limits", [Limits(an_image=2), Limits(a_class=3), FIXED, NORMAL])
+def test_what_is_forgotten_on_the_way_changes_no_number(limits: Limits, monkeypatch: pytest.MonkeyPatch) -> None:
+    pairs = [(one, LvisTruth(objects, (0,), (1,) * (at % 3 == 0))) for at, (one, objects) in enumerate(random_pairs(3))]
+    whole = scored(*pairs, limits=limits)
+    monkeypatch.setattr("glipv2.metrics.lvis.ROWS_HELD", 5)
+    metric = LvisBoxAP(PETS, FREQUENCIES, limits)
+    for one, own in pairs:
+        metric.update([one], [own])
+    assert metric.compute() == whole
+    held = len(metric.table()["found"])
+    assert held <= sum(len(one) for one, _ in pairs)
+    if limits.a_class == 3:
+        assert held <= 3 * len(PETS) + 2 * 5 + max(len(one) for one, _ in pairs)
+    if limits.an_image == 2:
+        assert held <= 2 * len(pairs)

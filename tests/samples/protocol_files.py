@@ -48,7 +48,7 @@ def coco(names: tuple[str, ...] = NAMES) -> dict[str, Any]:
         for number, (width, height) in enumerate(SIZES, start=1)
     ]
     pairs = [(image, place) for image in range(1, 6) for place in range(3)]
-    annotations = [
+    annotations: list[dict[str, Any]] = [
         {"id": number, "image_id": image, "category_id": 1 + (image + place) % len(names), "bbox": list(BOXES[place])}
         for number, (image, place) in enumerate(pairs, start=1)
     ]

@@ -17,8 +17,8 @@ from glipv2.errors import UserError, nearest
 class OdinwFile:
     """One data set: where its images and boxes are (below `root`), its names and how they are asked for.
 
-    name: short, unique among those read together. categories: COCO records that replace the file's own;
-    wordings: one record {prefix, name, suffix} a category, in order; both None where the file has none.
+    name: short, unique among those read together. categories: COCO records that replace the file's own, None
+    where there are none. has_captions: whether it words its prompt (CAPTION_PROMPT, see `read_wordings`).
     """
 
     name: str
@@ -26,7 +26,7 @@ class OdinwFile:
     annotations: Path
     images: Path
     categories: tuple[Mapping[str, Any], ...] | None
-    wordings: tuple[Mapping[str, Any], ...] | None
+    has_captions: bool
 
     def missing(self) -> list[Path]:
         """What it needs and is not there."""
@@ -50,7 +50,7 @@ def read_odinw(folder: Path | str, root: Path | str, split: str | None = None) -
     return [OdinwFile(name, *fields) for name, (fields, _) in zip(names, read, strict=True)]
 
 
-Fields = tuple[Path, Path, Path, tuple[Mapping[str, Any], ...] | None, tuple[Mapping[str, Any], ...] | None]
+Fields = tuple[Path, Path, Path, tuple[Mapping[str, Any], ...] | None, bool]
 
 
 def _read(path: Path, root: Path, split: str | None) -> tuple[Fields, tuple[str, ...]]:
@@ -66,10 +66,9 @@ def _read(path: Path, root: Path, split: str | None) -> tuple[Fields, tuple[str,
         raise UserError(f"{path}: DATASETS.REGISTER.{chosen} has no ann_file and img_dir")
     annotations, images = (_below(root, str(value), path) for value in files)
     categories = _records(datasets, "OVERRIDE_CATEGORY", path)
-    wordings = _records(datasets, "CAPTION_PROMPT", path)
-    if wordings is not None and categories is not None and len(wordings) != len(categories):
-        raise UserError(f"{path}: {len(wordings)} entries in CAPTION_PROMPT for {len(categories)} categories")
-    return (path, annotations, images, categories, wordings), PurePosixPath(str(files[0])).parts
+    return (path, annotations, images, categories, bool(datasets.get("CAPTION_PROMPT"))), PurePosixPath(
+        str(files[0])
+    ).parts
 
 
 def _plain_yaml(path: Path) -> Any:

@@ -97,5 +97,10 @@ def _majority(answers: Sequence[Sequence[str]]) -> float:
     """Mean accuracy of the answer that most questions have as their own commonest."""
     if not answers:
         return UNDEFINED
-    said = Counter(Counter(own).most_common(1)[0][0] for own in answers).most_common(1)[0][0]
+    said = _commonest([_commonest(own) for own in answers])
     return sum(answer_accuracy(said, own) for own in answers) / len(answers)
+
+
+def _commonest(said: Sequence[str]) -> str:
+    """Of several that are as common the last in the alphabet, in whatever order they come."""
+    return max(Counter(said).items(), key=lambda pair: (pair[1], pair[0]))[0]

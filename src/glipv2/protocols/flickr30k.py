@@ -10,10 +10,9 @@ from glipv2.data.flickr30k import Flickr30kDataset
 from glipv2.data.mdetr import MdetrDataset
 from glipv2.errors import UserError
 from glipv2.losses.glipv2 import LossConfig
-from glipv2.metrics.phrases import PhraseScores
 from glipv2.protocols.base import ProtocolConfig, Round, given_path, own_config, percent
-from glipv2.tasks.base import Scores, Task
-from glipv2.tasks.phrase_grounding import PhraseGroundingConfig, PhraseGroundingTask
+from glipv2.tasks.base import Task
+from glipv2.tasks.phrase_grounding import PhraseGroundingConfig, PhraseGroundingTask, RecallScores
 
 if TYPE_CHECKING:
     from glipv2.models import Parts
@@ -57,11 +56,11 @@ class Flickr30kProtocol(ProtocolConfig):
 
     def table(self, scores: Mapping[str, float]) -> list[list[str]]:
         """A row a type of phrase and one for all; any-box and merged-box recall in percent."""
-        kinds = sorted({name.split("/")[1] for name in scores if name.count("/") == 2})
-        rows = [("all", "flickr30k/"), *((kind, f"flickr30k/{kind}/") for kind in kinds)]
+        kinds = sorted({name.split("/", 2)[2] for name in scores if name.count("/") > 1})
         heading = ["", *(f"{way} {cut}" for way in ("any", "merged") for cut in ("R@1", "R@5", "R@10", "bound"))]
-        names = [f"{way}_{cut}" for way in ("any_box", "merged_box") for cut in CUTS]
-        return [heading, *([kind, *(percent(scores, own + name) for name in names)] for kind, own in rows)]
+        names = [f"flickr30k/{way}_{cut}" for way in ("any_box", "merged_box") for cut in CUTS]
+        rows = [("all", ""), *((kind, f"/{kind}") for kind in kinds)]
+        return [heading, *([kind, *(percent(scores, name + own) for name in names)] for kind, own in rows)]
 
 
 @dataclass
@@ -76,8 +75,24 @@ class PhraseRecallConfig(PhraseGroundingConfig):
 class PhraseRecallTask(PhraseGroundingTask):
     """See `PhraseRecallConfig`."""
 
-    def compute_metric(self) -> Scores:
-        """any_box_recall_1, …, merged_box_recall_1, …, and the same by type."""
+    def compute_metric(self) -> RecallScores:
+        """Both ways of counting, over all phrases and by type."""
         assert self.metric is not None, "call reset_metric first"
-        scores: PhraseScores = self.metric.compute()
-        return scores
+        return FullRecallScores(self.metric.compute())
+
+
+@dataclass(frozen=True)
+class FullRecallScores(RecallScores):
+    """Both ways of counting by their full names."""
+
+    def flat(self, prefix: str) -> dict[str, float]:
+        """flickr30k/any_box_recall_1, …, flickr30k/merged_box_recall_1, …, flickr30k/any_box_recall_1/people, …"""
+        numbers: dict[str, float] = {}
+        for way, every, by_kind in (
+            ("any_box", self.scores.any_box, self.scores.any_box_by_kind),
+            ("merged_box", self.scores.merged_box, self.scores.merged_box_by_kind),
+        ):
+            numbers |= every.flat(f"{prefix}/{way}_")
+            for kind, recall in by_kind.items():
+                numbers |= {f"{name}/{kind}": value for name, value in recall.flat(f"{prefix}/{way}_").items()}
+        return numbers

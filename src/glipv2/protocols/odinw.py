@@ -11,7 +11,6 @@ from typing import ClassVar
 from glipv2.data.coco import CocoDataset
 from glipv2.data.odinw import OdinwFile, read_odinw
 from glipv2.data.prompts import PromptConfig
-from glipv2.data.wordings import wordings_in
 from glipv2.errors import UserError, nearest
 from glipv2.protocols.base import GivenData, ProtocolConfig, Round, detection_of, given_path, percent
 from glipv2.tasks.base import Task
@@ -70,14 +69,11 @@ class OdinwProtocol(ProtocolConfig):
 
     def _data(self, file: OdinwFile) -> GivenData:
         samples = CocoDataset(file.annotations, file.images, on_error=self.on_error, categories=file.categories)
-        if not self.captions or file.wordings is None:
+        if not (self.captions and file.has_captions):
             return self.data(samples)
-        try:
-            found = wordings_in(file.wordings, samples.vocabulary)
-            captions = {name: {key: text for key, text in vars(own).items() if text} for name, own in found.items()}
-            return self.data(samples, PromptConfig(captions=captions))
-        except UserError as error:
-            raise UserError(f"{file.source}: DATASETS.CAPTION_PROMPT: {error}") from None
+        prompts = PromptConfig(captions_file=str(file.source))
+        prompts.wordings(samples.vocabulary)  # faults of the file are told now
+        return self.data(samples, prompts)
 
     def summary(self, scores: Mapping[str, float]) -> dict[str, float]:
         """Average and median, named as over fewer where data sets were left out or have no object at all."""

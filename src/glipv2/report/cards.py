@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from glipv2.report.markup import Markup, element, join
+from glipv2.report.measures import task_title
 from glipv2.report.run import RunFolder
 from glipv2.report.scores import (
-    HEADLINES,
     MAIN_SPLIT,
     ScoreName,
     is_defined,
@@ -17,6 +17,7 @@ from glipv2.report.scores import (
     show_number,
     show_score,
     show_seconds,
+    task_order,
 )
 
 UNSEEN = "unseen"  # the split of names that training never showed
@@ -29,24 +30,30 @@ RUN_CARDS = {
 
 
 def headline(run: RunFolder) -> Markup:
-    """Cards of the scores and of the run, then their meaning; says so when there are none."""
+    """Cards of the scores of each task and of the run, then their meaning; says so when there are none."""
     if not run.metrics:
         return element("p", "No headline numbers: metrics.json is absent, empty or broken.", class_="absent")
-    scores = [_score_card(run, score) for score in headline_scores(run.metrics)]
+    scores = headline_scores(run.metrics)
+    tasks = list(dict.fromkeys(score.task for score in scores))
+    parts: list[Markup] = []
+    for task in tasks:
+        if len(tasks) > 1:
+            parts.append(element("h3", task_title(task)))
+        parts.append(_cards([_score_card(run, score) for score in scores if score.task == task]))
     about = [_card(title, element("div", show_fact(name, run.metrics[name]), class_="value"))
              for name, title in RUN_CARDS.items() if name in run.metrics]  # fmt: skip
-    grids = [element("div", *cards, class_="cards") for cards in (scores, about) if cards]
-    return join([*grids, _meaning(run)])
+    if about:
+        parts += [element("h3", "Run")] if len(tasks) > 1 else []
+        parts.append(_cards(about))
+    return join([*parts, _meaning(run)])
 
 
 def headline_scores(metrics: Mapping[str, float]) -> list[ScoreName]:
-    """The scores that head the page, of the first split that has each: AP numbers in their usual order, then others."""
-    known = [score for score in parsed(metrics).values() if not score.category]
+    """The scores that head the page, task by task, of the first split that has each, in their usual order."""
+    known = [score for score in parsed(metrics).values() if not score.category and score.place is not None]
     headed = {(score.task, score.measure): score for score in sorted(known, key=lambda s: s.split, reverse=True)}
-    order = {f"{kind}_ap{'_' if end else ''}{end}": place
-             for kind in ("box", "mask") for place, end in enumerate(HEADLINES)}  # fmt: skip
-    chosen = [score for score in headed.values() if score.measure in order or not score.is_share]
-    return sorted(chosen, key=lambda s: (s.task, s.kind or "~", order.get(s.measure, 99), s.measure))
+    tasks = {task: place for place, task in enumerate(task_order(metrics))}
+    return sorted(headed.values(), key=lambda s: (tasks[s.task], s.kind or "~", s.place or 0, s.measure))
 
 
 def value_of(metrics: Mapping[str, float], score: ScoreName, split: str) -> float | None:
@@ -63,18 +70,28 @@ def show_fact(name: str, value: float) -> str:
     return f"{value:.1f}" if name == "run/images_per_second" else show_number(value)
 
 
+def _cards(cards: list[Markup]) -> Markup:
+    return element("div", *cards, class_="cards")
+
+
 def _score_card(run: RunFolder, score: ScoreName) -> Markup:
-    """The main split large; the other splits beside it, in the main card as large."""
+    """The main split large; the other splits beside it, in the main card as large and with their baselines."""
     values = {split: value for split in scored_splits(run.metrics)
               if (value := value_of(run.metrics, score, split)) is not None}  # fmt: skip
     shown = [(split or MAIN_SPLIT, show_score(score, value), value) for split, value in values.items()]
-    if score.measure in ("box_ap", "mask_ap"):
-        numbers = [element("div", _value(text, value), element("div", split, class_="beside"))
+    if score.is_main:
+        numbers = [element("div", _value(text, value), element("div", split, class_="beside"),
+                           *_baselines(run, replace(score, split="" if split == MAIN_SPLIT else split)))
                    for split, text, value in shown]  # fmt: skip
         return _card(score.title, element("div", *numbers, class_="pair"), "card hero")
     (first, text, value), *others = shown
     lines = [f"{split} {text}" for split, text, _ in others] or ([first] if first != MAIN_SPLIT else [])
     return _card(score.title, join([_value(text, value), *(element("div", line, class_="beside") for line in lines)]))
+
+
+def _baselines(run: RunFolder, score: ScoreName) -> list[Markup]:
+    known = [(own, run.metrics[own.key]) for own in score.baselines if own.key in run.metrics]
+    return [element("div", f"{own.title} {show_score(own, value)}", class_="beside") for own, value in known]
 
 
 def _value(text: str, exact: float) -> Markup:
@@ -89,10 +106,12 @@ def _meaning(run: RunFolder) -> Markup:
     scores = headline_scores(run.metrics)
     kinds = [kind for kind in ("box", "mask") if any(score.kind == kind for score in scores)]
     parts = [_precision_meaning(kinds)] if kinds else []
-    splits = scored_splits(run.metrics)
-    if UNSEEN in splits and kinds:
-        parts.append(_unseen_meaning(run, kinds[0]))
-    if any(score.is_share and not is_defined(score, value) for score, value in _valued(run)):
+    told = dict.fromkeys((score.title, score.known.meaning) for score in scores if score.known and score.known.meaning)
+    parts += [element("p", element("b", title), meaning, class_="explained") for title, meaning in told]
+    main = [score for score in scores if score.is_main]
+    if main and UNSEEN in scored_splits(run.metrics):
+        parts.append(_unseen_meaning(run, main[0]))
+    if any(not is_defined(score, value) for score, value in _valued(run) if score.kind or score.known):
         parts.append(
             element("p", "A dash: undefined, since there was nothing of that kind to find.", class_="explained")
         )
@@ -116,14 +135,12 @@ def _precision_meaning(kinds: list[str]) -> Markup:
     )  # fmt: skip
 
 
-def _unseen_meaning(run: RunFolder, kind: str) -> Markup:
-    score = next(score for score in headline_scores(run.metrics) if score.kind == kind)
+def _unseen_meaning(run: RunFolder, score: ScoreName) -> Markup:
     seen, unseen = value_of(run.metrics, score, ""), value_of(run.metrics, score, UNSEEN)
     gap = ""
     if seen is not None and unseen is not None and is_defined(score, seen) and is_defined(score, unseen):
-        gap = (
-            f" Here the gap is {100 * abs(seen - unseen):.1f} points{' in favour of unseen' if unseen > seen else ''}."
-        )
+        size = f"{100 * abs(seen - unseen):.1f} points" if score.is_share else show_number(abs(seen - unseen))
+        gap = f" Here the gap is {size}{' in favour of unseen' if unseen > seen else ''}."
     return element(
         "p", element("b", "Unseen"), " scores names that training never showed: how close it comes to ",
         f"{MAIN_SPLIT} tells how well words carry over to new things.{gap}", class_="explained",

@@ -5,16 +5,14 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 from glipv2.report.cards import RUN_CARDS, headline_scores, show_fact
 from glipv2.report.markup import Markup, element, join
 from glipv2.report.run import RunFolder, flat_config
-from glipv2.report.scores import MAIN_SPLIT, ScoreName, is_defined, scored_splits, show_score
-
-MAIN_MEASURES = ("box_ap", "mask_ap")  # shown for every split; the others for the first alone
+from glipv2.report.scores import MAIN_SPLIT, ScoreName, is_defined, scored_splits, show_score, titled
 
 
 @dataclass(frozen=True)
@@ -53,10 +51,14 @@ def differing_keys(runs: Mapping[str, RunFolder]) -> dict[str, list[str]]:
 
 def _columns(runs: Mapping[str, RunFolder]) -> list[Column]:
     columns: dict[str, Column] = {}
-    for run in runs.values():
-        for score in headline_scores(run.metrics):
-            for split in scored_splits(run.metrics) if score.measure in MAIN_MEASURES else [score.split]:
-                column = _score_column(ScoreName(score.task, split, score.measure, ""))
+    headed = [(run, headline_scores(run.metrics)) for run in runs.values()]
+    tasks = list(dict.fromkeys(score.task for _, scores in headed for score in scores))
+    for run, scores in headed:
+        for score in scores:
+            # The main ones for every split, others for the first, and only where tasks do not crowd the table.
+            splits = scored_splits(run.metrics) if score.is_main else [score.split] if len(tasks) < 2 else []
+            for split in splits:
+                column = _score_column(replace(score, split=split), tasks)
                 columns.setdefault(column.key, column)
         for key, title in RUN_CARDS.items():
             columns.setdefault(key, Column(key, title, partial(show_fact, key), math.isfinite, False))
@@ -65,8 +67,9 @@ def _columns(runs: Mapping[str, RunFolder]) -> list[Column]:
     return sorted((column for key, column in columns.items() if key in known), key=lambda c: not c.ranked)
 
 
-def _score_column(score: ScoreName) -> Column:
-    title = f"{score.title}, {score.split or MAIN_SPLIT}" if score.measure in MAIN_MEASURES else score.title
+def _score_column(score: ScoreName, tasks: Sequence[str]) -> Column:
+    title = titled(score, tasks)
+    title = f"{title}, {score.split or MAIN_SPLIT}" if score.is_main else title
     return Column(score.key, title, lambda v: show_score(score, v), lambda v: is_defined(score, v), True)
 
 

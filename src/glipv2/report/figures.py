@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from glipv2.report.markup import Markup, element, join
+from glipv2.report.measures import task_title
 from glipv2.report.photographs import Found, Photograph
 from glipv2.report.pictures import byte_limit, inline_picture
 from glipv2.report.run import RunFolder
+from glipv2.report.scores import task_order
 
 MOST_OF_ONE_GALLERY, LEAST_OF_ONE_GALLERY = 24, 4
 MOST_OF_A_PAGE = 160  # pictures; more would have to be too small to see anything
@@ -36,18 +38,29 @@ def galleries(run: RunFolder, budget: PictureBudget) -> Markup:
     """The pictures of each split, truth left and prediction right; says so when there are none."""
     if not run.galleries:
         return element("p", "No gallery: the folder gallery/ is absent or empty.", class_="absent")
-    # The split scored while training first.
-    splits = sorted(run.galleries, key=lambda split: (split != run.split, split))
+    tasks = task_order([*run.metrics, *run.curves])
+    named = {folder: _split_and_task(folder, tasks) for folder in run.galleries}
+    places = {task: place for place, task in enumerate(["", *tasks])}
     parts = [element("p", "Truth on the left, prediction on the right.", class_="soft")]
-    for split in splits:
-        pictures = run.galleries[split]
+    # Task by task, the split scored while training first.
+    for folder in sorted(named, key=lambda f: (places[named[f][1]], named[f][0] != run.split, named[f][0])):
+        pictures = run.galleries[folder]
         figures = [_figure(path, _title(path), f"truth left, prediction right: {_title(path)}", Markup(), budget)
                    for path in pictures[: budget.shown]]  # fmt: skip
+        split, task = named[folder]
+        title = f"{task_title(task)}, {split}" if task else split
         parts += [
-            element("h3", split, _count(len(figures), len(pictures))),
+            element("h3", title, _count(len(figures), len(pictures))),
             element("div", *figures, class_="pictures pairs"),
         ]
     return join(parts)
+
+
+def _split_and_task(folder: str, tasks: Sequence[str]) -> tuple[str, str]:
+    """ "val_vqa" as ("val", "vqa"); of a folder that names none of the tasks the second is ""."""
+    found = [task for task in tasks if folder.endswith(f"_{task}") and len(folder) > len(task) + 1]
+    longest = max(found, key=len, default="")
+    return (folder.removesuffix(f"_{longest}"), longest) if longest else (folder, "")
 
 
 def photographs(run: RunFolder, budget: PictureBudget) -> Markup:
@@ -61,18 +74,26 @@ def photographs(run: RunFolder, budget: PictureBudget) -> Markup:
 
 
 def _photograph(photo: Photograph, budget: PictureBudget) -> Markup:
-    words = Markup() if photo.found is None else _objects(photo.found)
+    words = Markup() if photo.found is None else join([*map(_saying, photo.said), _objects(photo.found, photo.said)])
     if photo.picture is None:
         return element("figure", element("figcaption", element("b", photo.name), words))
     return _figure(photo.picture, photo.name, f"predictions on {photo.name}", words, budget)
 
 
-def _objects(found: Sequence[Found]) -> Markup:
+def _saying(said: str) -> Markup:
+    return element("div", said, class_="said")
+
+
+def _objects(found: Sequence[Found], said: Sequence[str]) -> Markup:
     if not found:
-        return element("div", "nothing found")
-    chips = [element("li", f"{one.name} {one.score:.2f}") for one in found[:NAMED_OBJECTS]]
+        return Markup() if said else element("div", "nothing found")
+    chips = [element("li", _words(one)) for one in found[:NAMED_OBJECTS]]
     more = [element("li", f"and {len(found) - len(chips)} more", class_="more")] if len(found) > len(chips) else []
     return element("ul", *chips, *more, class_="found")
+
+
+def _words(one: Found) -> str:
+    return f"{one.name}: not found" if one.score is None else f"{one.name} {one.score:.2f}"
 
 
 def _figure(path: Path, title: str, alt: str, words: Markup, budget: PictureBudget) -> Markup:

@@ -17,7 +17,7 @@ from glipv2.report.figures import PictureBudget, galleries, photographs
 from glipv2.report.markup import Markup, element, join
 from glipv2.report.run import PARTS, RunFolder
 from glipv2.report.stylesheet import SCRIPT, STYLE
-from glipv2.report.tables import class_tables, number_table
+from glipv2.report.tables import number_table, task_tables
 
 HEADER_FACTS = ("device", "glipv2", "commit")  # entries of environment.json under the title
 
@@ -52,7 +52,7 @@ def render_page(runs: Sequence[RunFolder], title: str) -> str:
 SECTIONS = {
     "numbers": "Headline numbers",
     "curves": "Curves",
-    "classes": "Classes",
+    "tables": "Tables",
     "gallery": "Gallery",
     "photographs": "Photographs",
     "setup": "Setup",
@@ -132,7 +132,7 @@ def _run_sections(run: RunFolder, budget: PictureBudget, anchored: bool = True) 
     content = {
         "numbers": headline(run),
         "curves": run_charts(run),
-        "classes": class_tables(run),
+        "tables": task_tables(run),
         "gallery": galleries(run, budget),
         "photographs": photographs(run, budget),
         "setup": join(

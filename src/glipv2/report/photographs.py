@@ -14,10 +14,10 @@ NAME_KEYS = ("file_name", "image", "image_id")
 
 @dataclass(frozen=True)
 class Found:
-    """One object: its name and its score in [0, 1]."""
+    """One object or phrase: its name and its score in [0, 1], None for a phrase that was not found."""
 
     name: str
-    score: float
+    score: float | None
 
 
 @dataclass(frozen=True)
@@ -25,12 +25,13 @@ class Photograph:
     """A photograph by its file's name.
 
     picture: the file with boxes drawn on it, None where none was drawn; found: the objects, best first,
-    None where predictions.json does not speak of it.
+    None where predictions.json does not speak of it; said: captions, and questions with their answers.
     """
 
     name: str
     picture: Path | None
     found: tuple[Found, ...] | None
+    said: tuple[str, ...] = ()
 
 
 def read_photographs(folder: Path, pictures: Sequence[Path], problems: list[str]) -> tuple[Photograph, ...]:
@@ -40,11 +41,13 @@ def read_photographs(folder: Path, pictures: Sequence[Path], problems: list[str]
     """
     names, records = _contents(folder / "predictions.json", problems)
     found: dict[str, list[Found]] = {image: [] for image in names}
+    said: dict[str, list[str]] = {}
     unread = 0
     for record in records:
-        image, one = _image_of(record), _found(record)
-        if image and one:
-            found.setdefault(image, []).append(one)
+        image, objects, sentence = _image_of(record), _found(record), _said(record)
+        if image and (objects or sentence):
+            found.setdefault(image, []).extend(objects)
+            said.setdefault(image, []).extend([sentence] if sentence else [])
             names.setdefault(image, _file_name(record))
         else:
             unread += 1
@@ -52,7 +55,7 @@ def read_photographs(folder: Path, pictures: Sequence[Path], problems: list[str]
         problems.append(f"predictions.json: {unread} records without a picture or a score were left out")
     left = list(pictures)
     told = [
-        Photograph(names[image], _taken(left, image, names[image]), tuple(sorted(objects, key=lambda one: -one.score)))
+        Photograph(names[image], _taken(left, image, names[image]), _best_first(objects), tuple(said.get(image, ())))
         for image, objects in found.items()
     ]
     return (*told, *(Photograph(path.stem, path, None) for path in left))
@@ -88,11 +91,48 @@ def _file_name(record: Mapping[str, Any]) -> str:
     return next(str(record[key]) for key in NAME_KEYS if key in record)
 
 
-def _found(record: Any) -> Found | None:
-    score = record.get("score") if isinstance(record, Mapping) else None
-    if isinstance(score, bool) or not isinstance(score, (int, float)):
-        return None
-    return Found(str(record.get("category_name", f"category {record.get('category_id', '?')}")), float(score))
+def _found(record: Any) -> list[Found]:
+    """The object of a record, or the phrases of one about a text, each with its best box's score."""
+    if not isinstance(record, Mapping):
+        return []
+    if isinstance(phrases := record.get("phrases"), list):
+        known = [phrase for phrase in phrases if isinstance(phrase, Mapping) and "phrase" in phrase]
+        return [Found(str(phrase["phrase"]), _best(phrase.get("scores"))) for phrase in known]
+    score = _number(record.get("score"))
+    if score is None or "caption" in record:
+        return []
+    return [Found(str(record.get("category_name", f"category {record.get('category_id', '?')}")), score)]
+
+
+def _said(record: Any) -> str:
+    """What a record says in words: a question with its answer, or a caption, with how sure it is."""
+    if not isinstance(record, Mapping):
+        return ""
+    if "question" in record and "answer" in record:
+        return f"{record['question']} {record['answer']}{_shown(_first_probability(record.get('answers')))}"
+    return f"{record['caption']}{_shown(_number(record.get('score')))}" if "caption" in record else ""
+
+
+def _first_probability(answers: Any) -> float | None:
+    first = answers[0] if isinstance(answers, list) and answers else None
+    return _number(first[1]) if isinstance(first, list) and len(first) == 2 else None
+
+
+def _shown(score: float | None) -> str:
+    return "" if score is None else f" {score:.2f}"
+
+
+def _best(scores: Any) -> float | None:
+    known = [score for score in map(_number, scores) if score is not None] if isinstance(scores, list) else []
+    return max(known, default=None)
+
+
+def _number(value: Any) -> float | None:
+    return None if isinstance(value, bool) or not isinstance(value, (int, float)) else float(value)
+
+
+def _best_first(objects: Sequence[Found]) -> tuple[Found, ...]:
+    return tuple(sorted(objects, key=lambda one: 2.0 if one.score is None else -one.score))
 
 
 def _taken(pictures: list[Path], image: str, name: str) -> Path | None:

@@ -16,7 +16,7 @@ from glipv2.report.photographs import Photograph, read_photographs
 
 # What a run's folder may hold, and what the page draws from it.
 PARTS = {
-    "metrics.json": "headline numbers and the table of classes",
+    "metrics.json": "headline numbers and tables",
     "metrics.csv": "curves",
     "gallery": "pictures of truth beside prediction",
     "predictions": "predictions on photographs",

@@ -28,7 +28,9 @@ main, header, footer { max-width: 1120px; margin: 0 auto; }
 h1 { font-size: 2rem; line-height: 1.2; letter-spacing: -.02em; margin: 0 0 .3rem; overflow-wrap: anywhere; }
 h2 { font-size: 1.3rem; letter-spacing: -.01em; margin: 2.8rem 0 .8rem; overflow-wrap: anywhere; }
 h3 { font-size: 1rem; margin: 1.6rem 0 .6rem; overflow-wrap: anywhere; }
-h3 small, h2 small { font-weight: 400; color: var(--soft); font-size: .85em; margin-left: .4em; letter-spacing: 0; }
+h4 { font-size: .95rem; font-weight: 500; margin: .4rem 0 .5rem; overflow-wrap: anywhere; }
+h2 small, h3 small, h4 small { font-weight: 400; color: var(--soft); font-size: .85em; margin-left: .4em; }
+h2 small { letter-spacing: 0; }
 p { margin: .5rem 0; max-width: 46rem; }
 a { color: var(--accent); }
 .soft, figcaption, .facts { color: var(--soft); }
@@ -112,6 +114,7 @@ figure { margin: 0; background: var(--paper); border: 1px solid var(--line); bor
 figure img { display: block; width: 100%; height: auto; background: #fff; }
 figcaption { padding: .45rem .75rem .55rem; font-size: .86rem; overflow-wrap: anywhere; }
 figcaption b { color: var(--ink); font-weight: 600; }
+.said { color: var(--ink); }
 .found { list-style: none; display: flex; flex-wrap: wrap; gap: .3rem; margin: .35rem 0 .1rem; padding: 0; }
 .found li {
   border: 1px solid var(--line); border-radius: 99px; padding: 0 .55rem; font-variant-numeric: tabular-nums;

@@ -4,22 +4,53 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from glipv2.report.markup import Markup, element
+from glipv2.report.markup import Markup, element, join
+from glipv2.report.measures import task_title
 from glipv2.report.run import RunFolder
-from glipv2.report.scores import MAIN_SPLIT, ScoreName, is_defined, parsed, show_score
+from glipv2.report.scores import MAIN_SPLIT, ScoreName, is_defined, parsed, scored_splits, show_score, task_order
 
-BAR_MEASURES = ("box_ap", "mask_ap")
+BAR_MEASURES = ("box_ap", "mask_ap", "accuracy", "recall_1")
 
 
-def class_tables(run: RunFolder) -> Markup:
-    """One sortable table of AP by class for each split that was scored by class, best classes first."""
-    scores = [score for score in parsed(run.metrics).values() if score.category and score.measure in BAR_MEASURES]
-    groups = sorted({(score.split, score.task) for score in scores})
-    if not groups:
-        return element("p", "No table of classes: metrics.json holds no AP by class.", class_="absent")
-    tables = [_class_table(run, split, task, [s for s in scores if (s.split, s.task) == (split, task)])
-              for split, task in groups]  # fmt: skip
-    return element("div", *tables, class_="sheets")
+def task_tables(run: RunFolder) -> Markup:
+    """For each task a table of its scores by split, then sortable ones by class or kind, best first."""
+    tasks = task_order(run.metrics)
+    if not tasks:
+        return element("p", "No tables: metrics.json holds no scores.", class_="absent")
+    parts = []
+    for task in tasks:
+        tables = [_split_table(run, task), *_class_tables(run, task)]
+        parts += [element("h3", task_title(task)), element("div", *tables, class_="sheets")]
+    return join(parts)
+
+
+def _split_table(run: RunFolder, task: str) -> Markup:
+    """Every score of a task that is not of one class, a column a split."""
+    scores = [score for score in parsed(run.metrics).values() if score.task == task and not score.category]
+    splits = [split for split in scored_splits(run.metrics) if any(score.split == split for score in scores)]
+    measures = {score.measure: score for score in scores}
+    heads = [element("th", "Score", scope="col")]
+    heads += [element("th", split or MAIN_SPLIT, scope="col", class_="number") for split in splits]
+    rows = []
+    for measure, score in measures.items():
+        keys = [ScoreName(task, split, measure, "").key for split in splits]
+        cells = [element("td", show_score(score, run.metrics.get(key)), class_="number") for key in keys]
+        rows.append(element("tr", element("th", score.title, scope="row"), *cells))
+    table = element("table", element("thead", element("tr", *heads)), element("tbody", *rows))
+    sheet = _sheet(table, f"scores of {task_title(task)}")
+    return element("div", element("h4", "all scores", element("small", f"{len(rows)}")), sheet)
+
+
+def _sheet(table: Markup, label: str) -> Markup:
+    # Focusable, so that a keyboard can scroll it.
+    return element("div", table, class_="sheet", tabindex="0", role="region", aria_label=label)
+
+
+def _class_tables(run: RunFolder, task: str) -> list[Markup]:
+    scores = [score for score in parsed(run.metrics).values()
+              if score.task == task and score.category and score.measure in BAR_MEASURES]  # fmt: skip
+    splits = sorted({score.split for score in scores})
+    return [_class_table(run, split, task, [score for score in scores if score.split == split]) for split in splits]
 
 
 def number_table(metrics: Mapping[str, float]) -> Markup:
@@ -40,19 +71,23 @@ def _class_table(run: RunFolder, split: str, task: str, scores: Sequence[ScoreNa
     classes = sorted({score.category for score in scores})
     classes.sort(key=lambda category: -values.get((category, measures[0]), -1.0))
     titles = {score.measure: score.title for score in scores}
-    heads = [_sort_heading("Class", "")]
+    one, several = ("class", "classes") if any(score.kind for score in scores) else ("kind", "kinds")
+    heads = [_sort_heading(one.capitalize(), "")]
     for index, measure in enumerate(measures):
         heads += [_sort_heading(titles[measure], "number", "descending" if index == 0 else None), element("td")]
     rows = []
     for category in classes:
         cells = [cell for m in measures for cell in _bar_cells(ScoreName(task, split, m, category), values)]
-        rows.append(element("tr", element("th", category, scope="row"), *cells))
+        rows.append(element("tr", element("th", _class_name(category, one), scope="row"), *cells))
     table = element("table", element("thead", element("tr", *heads)), element("tbody", *rows), class_="sortable")
     name = split or MAIN_SPLIT
-    heading = element("h3", name, element("small", f"{len(classes)} {'class' if len(classes) == 1 else 'classes'}"))
-    # Focusable, so that a keyboard can scroll it.
-    sheet = element("div", table, class_="sheet", tabindex="0", role="region", aria_label=f"AP by class, {name}")
-    return element("div", heading, sheet)
+    heading = element("h4", name, element("small", f"{len(classes)} {one if len(classes) == 1 else several}"))
+    return element("div", heading, _sheet(table, f"{titles[measures[0]]} by {one}, {name}"))
+
+
+def _class_name(category: str, one: str) -> str:
+    """Kinds have paths, as "question/count"; what a class is called is left alone."""
+    return category if one == "class" else category.replace("/", ": ")
 
 
 def _sort_heading(title: str, class_: str, order: str | None = None) -> Markup:

@@ -52,13 +52,14 @@ class TaskConfig:
     """Base of every task preset.
 
     needs: what a sample must hold; monitor: the number by which the best checkpoint is chosen;
-    best: the largest value that number can take.
+    best: the largest value that number can take; headlines: the numbers told beside it when a run ends.
     """
 
     name: ClassVar[str] = ""
     needs: ClassVar[frozenset[str]] = frozenset()
     monitor: ClassVar[str] = ""
     best: ClassVar[float] = 1.0
+    headlines: ClassVar[tuple[str, ...]] = ()
 
     def build(self, model: ModelConfig, loss: LossConfig, answers: Sequence[str] = ()) -> Task:
         """The task with fresh heads on a fresh core; answers: what the answer head chooses from."""

@@ -45,6 +45,7 @@ class CaptioningConfig(TaskConfig):
     needs: ClassVar[frozenset[str]] = frozenset({"captions"})
     monitor: ClassVar[str] = "captioning/cider_d"
     best: ClassVar[float] = 10.0
+    headlines: ClassVar[tuple[str, ...]] = ("bleu_4", "rouge_l")
 
     captions_per_image: int = 1
     label_smoothing: float = 0.1

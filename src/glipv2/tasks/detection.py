@@ -29,6 +29,7 @@ class DetectionConfig(TaskConfig):
     name: ClassVar[str] = "detection"
     needs: ClassVar[frozenset[str]] = frozenset({"boxes"})
     monitor: ClassVar[str] = "detection/box_ap"
+    headlines: ClassVar[tuple[str, ...]] = ("box_ap_50", "box_ap_75", "box_ar_100")
 
     selection: SelectionConfig = field(default_factory=SelectionConfig)
 

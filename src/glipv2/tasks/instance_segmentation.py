@@ -51,6 +51,7 @@ class InstanceSegmentationConfig(TaskConfig):
     name: ClassVar[str] = "instance_segmentation"
     needs: ClassVar[frozenset[str]] = frozenset({"boxes", "masks"})
     monitor: ClassVar[str] = "instance_segmentation/mask_ap"
+    headlines: ClassVar[tuple[str, ...]] = ("mask_ap_50", "mask_ap_75", "box_ap")
 
     train: str = JOINT
     selection: SelectionConfig = field(default_factory=SelectionConfig)

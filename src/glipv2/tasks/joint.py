@@ -81,11 +81,12 @@ class JointTask(Task):
         return self._tasks
 
     def losses(self, batch: RoutedBatch) -> LossReport:
-        """Those of the batch's task, under its name."""
+        """Those of the batch's task, under its name, and their sum: a step's loss is of one task only."""
         report = self._tasks[batch.task].losses(batch.batch)
+        shown = {**report.report, "loss": report.total.detach()}
         return LossReport(
             {f"{batch.task}/{name}": value for name, value in report.terms.items()},
-            {f"{batch.task}/{name}": value for name, value in report.report.items()},
+            {f"{batch.task}/{name}": value for name, value in shown.items()},
         )
 
     def predictions(self, batch: Any) -> Sequence[Any]:

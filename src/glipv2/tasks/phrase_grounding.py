@@ -36,6 +36,7 @@ class PhraseGroundingConfig(TaskConfig):
     name: ClassVar[str] = "phrase_grounding"
     needs: ClassVar[frozenset[str]] = frozenset({"boxes", "phrases"})
     monitor: ClassVar[str] = "phrase_grounding/recall_1"
+    headlines: ClassVar[tuple[str, ...]] = ("recall_5", "recall_10", "merged_recall_1")
 
     captions_per_image: int = 1
     ranking: RankingConfig = field(default_factory=RankingConfig)
@@ -119,9 +120,16 @@ class RecallScores:
     scores: PhraseScores
 
     def flat(self, prefix: str) -> dict[str, float]:
-        """prefix/recall_1, prefix/merged_recall_1, prefix/people/recall_1, …"""
-        numbers = self.scores.flat(prefix)
-        return {name.replace("/any_box_", "/").replace("/merged_box_", "/merged_"): v for name, v in numbers.items()}
+        """prefix/recall_1, prefix/merged_recall_1, prefix/recall_1/people, …: types last, as classes everywhere."""
+        numbers: dict[str, float] = {}
+        for start, every, by_kind in (
+            ("", self.scores.any_box, self.scores.any_box_by_kind),
+            ("merged_", self.scores.merged_box, self.scores.merged_box_by_kind),
+        ):
+            numbers |= every.flat(f"{prefix}/{start}")
+            for kind, recall in by_kind.items():
+                numbers |= {f"{name}/{kind}": value for name, value in recall.flat(f"{prefix}/{start}").items()}
+        return numbers
 
 
 def grounded_places(caption: Caption) -> list[int]:

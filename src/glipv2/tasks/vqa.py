@@ -48,6 +48,7 @@ class VqaConfig(TaskConfig):
     name: ClassVar[str] = "vqa"
     needs: ClassVar[frozenset[str]] = frozenset({"questions"})
     monitor: ClassVar[str] = "vqa/accuracy"
+    headlines: ClassVar[tuple[str, ...]] = ("unknown_answers",)
 
     questions_per_image: int = 0
     shown: int = 5

@@ -13,6 +13,7 @@ from glipv2.data.shapes.captions import write_caption
 from glipv2.data.shapes.language import Description, Mention, a, plural, several, unique_description, write
 from glipv2.data.shapes.render import stamp_object
 from glipv2.data.shapes.scene import BackgroundSpec, ObjectSpec, Scene
+from glipv2.structures import GroundedPhrase
 
 NUMBERS = {"two": 2, "three": 3, "four": 4, "five": 5, "six": 6}
 SIDES = "to the left of|left of|to the right of|right of|above|below|in front of|behind"
@@ -37,8 +38,10 @@ def test_spans_are_counted_while_writing():
     assert [(phrase.spans, phrase.instances) for phrase in phrases] == [(((0, 9),), (0, 2)), (((21, 29),), (4,))]
 
 
-def test_something_absent_gives_words_but_no_phrase():
-    assert write("is there {0}?", [a(Description("orange", "ring"), ())]) == ("is there an orange ring?", ())
+def test_something_absent_is_a_phrase_of_nothing():
+    text, phrases = write("is there {0}?", [a(Description("orange", "ring"), ())])
+    assert text == "is there an orange ring?"
+    assert phrases == (GroundedPhrase(((12, 23),), ()),)
 
 
 def test_names_take_their_article_and_their_plural():

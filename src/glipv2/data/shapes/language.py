@@ -112,7 +112,7 @@ def several(description: Description, instances: tuple[int, ...]) -> Mention:
 def write(template: str, mentions: Sequence[Mention]) -> tuple[str, tuple[GroundedPhrase, ...]]:
     """The template with its slots {0}, {1}, … filled, and the phrases in the order of the text.
 
-    A mention of no instance (something asked for that is not there) gives words but no phrase.
+    A mention of no instance (something asked for that is not there) is a phrase without instances.
     """
     text = ""
     phrases = []
@@ -124,8 +124,7 @@ def write(template: str, mentions: Sequence[Mention]) -> tuple[str, tuple[Ground
         text += mention.article
         begin = len(text)
         text += mention.phrase
-        if mention.instances:
-            phrases.append(GroundedPhrase(((begin, len(text)),), mention.instances))
+        phrases.append(GroundedPhrase(((begin, len(text)),), mention.instances))
     return text, tuple(phrases)
 
 
