@@ -90,10 +90,108 @@ def test_a_value_that_can_not_work_is_refused_before_the_run(
     assert message in refused(glipv2, tmp_path, "train", words)
 
 
+WORDS_OF = {
+    "train": ("split=vall",),  # would be refused in any case, but with other words
+    "evaluate": ("weights=nowhere",),
+    "predict": ("weights=nowhere", "images=nowhere", "text=a dog."),
+}
+
+
+@pytest.mark.parametrize("command", WORDS_OF)
+@pytest.mark.parametrize("sweep", [(), ("-m",)], ids=["run", "sweep"])
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("=1", "expected KEY=VALUE or GROUP=PRESET, but got '=1'"),
+        ("+", "expected KEY=VALUE or GROUP=PRESET, but got '+'"),
+        ("~", "expected KEY=VALUE or GROUP=PRESET, but got '~'"),
+        ("data", "expected KEY=VALUE or GROUP=PRESET, but got 'data'"),
+        ("a b=1", "expected KEY=VALUE, but 'a b' in 'a b=1' is no key"),
+        ("data..x=1", "expected KEY=VALUE, but 'data..x' in 'data..x=1' is no key"),
+        ("split=a=b", "can't read 'split=a=b': a value with such characters needs quotes"),
+        ("split=é", "needs quotes within quotes, \"split='é'\""),
+        ("data.x=[1,2", "can't read 'data.x=[1,2': its brackets and quotes must close"),
+        ("split='val", "can't read 'split='val': its brackets and quotes must close"),
+        ("--fast", "unrecognized arguments: --fast; glipv2 {command} --help shows what it takes"),
+        ("--cfg", "argument --cfg/-c: expected one argument"),
+        ("--resolve", "--resolve goes with --cfg"),
+        ("hydra=1", "must be a string"),
+    ],
+)
+def test_words_that_no_grammar_reads_are_told_in_one_line(
+    glipv2: Command, tmp_path: Path, command: str, sweep: tuple[str, ...], word: str, message: str
+) -> None:
+    told = refused(glipv2, tmp_path, command, *sweep, *WORDS_OF[command], word)
+    assert message.format(command=command) in told
+
+
+@pytest.mark.parametrize("word", ["optim=1", "data=null", "experiment=null", "model=1.5", "task=true"])
+def test_a_group_takes_the_name_of_a_preset(glipv2: Command, tmp_path: Path, word: str) -> None:
+    assert refused(glipv2, tmp_path, "train", word) == f"{word}: expected the name of a preset; --help lists them"
+    assert refused(glipv2, tmp_path, "predict", word).startswith(f"{word}: it is a key of glipv2 train")
+
+
+def test_several_values_want_a_sweep_or_quotes(glipv2: Command, tmp_path: Path) -> None:
+    assert refused(glipv2, tmp_path, "train", "name=a,b") == (
+        "name=a,b: several values are swept over with -m; as one text they need quotes, \"name='a,b'\""
+    )
+    shown = glipv2(tmp_path, "train", "--cfg", "job", "name='a,b'")
+    assert "name: a,b" in shown.out
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("train", "text=a dog."), "unknown key 'text'; it is a key of glipv2 predict"),
+        (("predict", "split=val"), "unknown key 'split'; it is a key of glipv2 train and evaluate"),
+        (("predict", "model=nano"), "unknown key or group 'model'; it is a key of glipv2 train"),
+        (("train", "data.val.annotations=x"), "unknown key 'data.val'; the chosen data has none"),
+    ],
+)
+def test_a_key_of_another_command_or_preset_is_told_as_such(
+    glipv2: Command, tmp_path: Path, words: tuple[str, ...], message: str
+) -> None:
+    assert refused(glipv2, tmp_path, *words) == message
+
+
+def test_options_may_stand_between_keys(glipv2: Command, tmp_path: Path) -> None:
+    shown = glipv2(tmp_path, "train", "optim.lr=0.125", "--cfg", "job", "seed=7")
+    assert "seed: 7" in shown.out
+    assert "lr: 0.125" in shown.out
+
+
+def test_an_interpolation_that_leads_nowhere_is_one_line(glipv2: Command, tmp_path: Path) -> None:
+    for words in (("train", "output=${nope}"), ("predict", *WORDS_OF["predict"], "output=${nope}")):
+        assert "Interpolation key 'nope' not found" in refused(glipv2, tmp_path, *words)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("modle=nano,small",),  # no job composes
+        ("seed=x,y",),  # the first does not
+        ("seed=1,x",),  # the second does not
+        ("split=vall", "seed=1,2"),  # the first composes and is refused
+        ("split=vall", "name=a,b"),  # and would have had a folder of its own
+        ("split=vall", "output=${nope}"),
+    ],
+)
+def test_a_sweep_whose_first_job_is_refused_leaves_nothing(
+    glipv2: Command, tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    refused(glipv2, tmp_path, "train", "-m", *words)
+
+
+def test_sweeps_of_other_commands_leave_no_folder_of_their_own(glipv2: Command, tmp_path: Path) -> None:
+    refused(glipv2, tmp_path, "evaluate", "-m", "weights=nowhere", "split=val,unseen")
+    refused(glipv2, tmp_path, "predict", "-m", *WORDS_OF["predict"], "threshold=0.1,0.2")
+
+
 def test_a_refusal_spares_the_folder_it_was_given_and_the_one_it_ran_in(glipv2: Command, tmp_path: Path) -> None:
     assert refused(glipv2, tmp_path, "train", "output=deep/er/run", "split=vall")
     (tmp_path / "kept").mkdir()
     assert glipv2(tmp_path, "train", "output=kept/run", "split=vall").code == 2
+    assert list((tmp_path / "kept").iterdir()) == []
     (tmp_path / "runs").mkdir()
     (tmp_path / "runs" / "notes.txt").touch()
     assert glipv2(tmp_path, "train", "split=vall").code == 2
@@ -166,7 +264,10 @@ def test_a_task_is_chosen_by_its_name_in_predict_too(glipv2: Command, tmp_path: 
         ("text=a dog. it's 5, (big)", r"text='a dog. it\'s 5, (big)'"),
         ("images=/photos/a,b=c.jpg", "images='/photos/a,b=c.jpg'"),
         ("data.val.annotations=C:\\x\\y z.json", r"data.val.annotations='C:\x\y z.json'"),
+        ("weights=C:\\runs\\", r"weights='C:\runs\\'"),
         ("weights='quoted already'", "weights='quoted already'"),
+        ("text='tis a dog.", r"text='\'tis a dog.'"),
+        ("text='a' and 'b'", r"text='\'a\' and \'b\''"),
         ("output=${name}/x", "output=${name}/x"),
         ("resume=null", "resume=null"),
         ("optim.lr=0.1,0.2", "optim.lr=0.1,0.2"),
@@ -179,7 +280,22 @@ def test_paths_and_sentences_need_no_quotes(argument: str, passed: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["a dog's toy, (red): {1} [2] ~x $5", "große Straße. 猫.", "5", "null and void", "1,2"]
+    "text",
+    [
+        "a dog's toy, (red): {1} [2] ~x $5",
+        "große Straße. 猫.",
+        "5",
+        "null and void",
+        "1,2",
+        "a=b, 'c' \"d\"",
+        r"C:\scans\new",
+        r"\\server\share" + "\\",
+        "it's\\",
+        "'",
+        "'half",
+        '"',
+        " spaces ",
+    ],
 )
 def test_any_sentence_reaches_the_command_as_it_was_typed(glipv2: Command, tmp_path: Path, text: str) -> None:
     shown = glipv2(tmp_path, "predict", "--cfg", "job", f"text={text}", "weights=w", "images=i")

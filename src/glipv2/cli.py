@@ -60,10 +60,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
 @contextmanager
 def one_interrupt() -> Iterator[None]:
     """Only the first Ctrl-C counts: a second one must not break the saving that the first began."""
+    pressed = False
 
     def interrupt(*_: Any) -> None:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        raise KeyboardInterrupt
+        nonlocal pressed
+        if not pressed:
+            pressed = True
+            raise KeyboardInterrupt
 
     before = signal.getsignal(signal.SIGINT)
     if before is not signal.default_int_handler or threading.current_thread() is not threading.main_thread():
@@ -73,7 +76,8 @@ def one_interrupt() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        raise  # the process is about to end; SIGINT stays ignored
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process is about to end
+        raise
     except BaseException:
         signal.signal(signal.SIGINT, before)
         raise

@@ -263,7 +263,9 @@ def _keys(schema: type, prefix: str) -> Iterator[str]:
 def hint(key: str, schema: type) -> str:
     """What to do about a wrong key of a command: the nearest valid one, or how to see them all."""
     known = known_keys(schema)
-    free = next((name for name in known if name.endswith(".options") and key.startswith(f"{name}.")), None)
+    free = next(
+        (name for name in known if name.endswith((".options", ".captions")) and key.startswith(f"{name}.")), None
+    )
     if free:  # takes any name, but Hydra wants new ones marked
         return f"{free} takes any name, with a plus before a new one: +{key}=VALUE"
     if key in known:

@@ -43,10 +43,12 @@ def train(config: TrainConfig, folder: Path) -> dict[str, float]:
     try:
         return _trained(config, folder, resume)
     except BaseException as end:
-        if claim and not any((folder / name).exists() for name in ("metrics.csv", "checkpoints/last.ckpt")):
+        early = type(end) is KeyboardInterrupt  # later ones come as Interrupted
+        saved = (folder / "checkpoints/last.ckpt").exists()
+        if claim and not saved and (early or not (folder / "metrics.csv").exists()):
             claim.give_back()
-        if type(end) is KeyboardInterrupt:
-            kept = f"{folder} is as it was" if goes_on else "nothing was kept"
+        if early:
+            kept = f"{folder} stays as it is" if saved else "nothing was kept"
             raise Interrupted(f"before the first step; {kept}") from end
         raise
 

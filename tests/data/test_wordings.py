@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from glipv2.config import TrainConfig, from_plain, hint, to_plain
 from glipv2.data.prompts import PromptComposer, PromptConfig
 from glipv2.data.wordings import Wording, read_knowledge, read_wordings, spoken_name, wordings_in
 from glipv2.errors import UserError
@@ -121,6 +123,16 @@ def test_an_unknown_name_in_the_config_comes_with_the_nearest_one() -> None:
         prompt(("fish", "shark"), captions={"fihs": {"suffix": "x"}})
     with pytest.raises(UserError, match=r"data\.prompts\.captions: 'fish': 'sufix' is unknown; did you mean 'suffix'"):
         prompt(("fish", "shark"), captions={"fish": {"sufix": "x"}})
+
+
+def test_on_the_command_line_words_are_given_by_name(compose: Callable[[Sequence[str]], TrainConfig]) -> None:
+    experiment = "experiment=shapes_detection_nano"
+    config = compose([experiment, '+data.prompts.captions={red circle: {suffix: ", which is round"}}'])
+    assert config.data.prompts.captions == {"red circle": {"suffix": ", which is round"}}
+    config = compose([experiment, "+data.prompts.captions.penguin.name=bird"])
+    assert config.data.prompts.captions == {"penguin": {"name": "bird"}}
+    assert from_plain(PromptConfig, to_plain(config.data.prompts), "a file") == config.data.prompts
+    assert "with a plus before a new one" in hint("data.prompts.captions.penguin", TrainConfig)
 
 
 @pytest.mark.parametrize("read", [read_wordings, read_knowledge])
