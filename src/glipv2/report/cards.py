@@ -140,7 +140,9 @@ def _unseen_meaning(run: RunFolder, score: ScoreName) -> Markup:
     gap = ""
     if seen is not None and unseen is not None and is_defined(score, seen) and is_defined(score, unseen):
         size = f"{100 * abs(seen - unseen):.1f} points" if score.is_share else show_number(abs(seen - unseen))
-        gap = f" Here the gap is {size}{' in favour of unseen' if unseen > seen else ''}."
+        several = len({own.task for own in headline_scores(run.metrics)}) > 1
+        of = f" in {task_title(score.task).lower()}, {score.title}," if several else ""
+        gap = f" Here the gap{of} is {size}{' in favour of unseen' if unseen > seen else ''}."
     return element(
         "p", element("b", "Unseen"), " scores names that training never showed: how close it comes to ",
         f"{MAIN_SPLIT} tells how well words carry over to new things.{gap}", class_="explained",

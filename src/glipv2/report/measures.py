@@ -62,6 +62,10 @@ MEASURES = {
     "rouge_l": Measure("ROUGE-L", "BLEU-4 and ROUGE-L", 2),
 }
 
+for _protocol, _words in (("any_box", "any box"), ("merged_box", "merged boxes")):  # both by their full names
+    for _cut, _place in (("recall_1", 0), ("recall_5", 1), ("recall_10", 2), ("upper_bound", None)):
+        MEASURES[f"{_protocol}_{_cut}"] = Measure(f"{MEASURES[_cut].title}, {_words}", place=_place)
+
 TASK_TITLES = {"vqa": "Visual question answering"}  # where a name's own words would say too little
 
 
