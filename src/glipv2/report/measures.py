@@ -43,10 +43,10 @@ MEASURES = {
     "recall_5": Measure("Recall@5", "Recall of phrases", 1),
     "recall_10": Measure("Recall@10", "Recall of phrases", 2),
     "upper_bound": Measure("Recall, all boxes"),
-    "merged_recall_1": Measure("Recall@1, merged boxes"),
-    "merged_recall_5": Measure("Recall@5, merged boxes"),
-    "merged_recall_10": Measure("Recall@10, merged boxes"),
-    "merged_upper_bound": Measure("Recall, all boxes, merged"),
+    "merged_recall_1": Measure("Recall@1 of merged boxes"),
+    "merged_recall_5": Measure("Recall@5 of merged boxes"),
+    "merged_recall_10": Measure("Recall@10 of merged boxes"),
+    "merged_upper_bound": Measure("Recall, all merged boxes"),
     "accuracy": Measure(
         "Accuracy", "Accuracy", 0, baselines=("accuracy_majority", "accuracy_majority_by_kind"), meaning=ACCURACY
     ),
