@@ -123,8 +123,8 @@ def evaluate(config: EvaluateConfig) -> dict[str, float]:
             data = open_data(task.config, task.model_config, config.data, train=False, split=config.split)
             trainer = config.trainer.build(None, [], [])
             scores = score_split(task, data, trainer, folder, config.split, config.gallery)
-            write_metrics(folder, scores)
             if trainer.is_global_zero:
+                write_metrics(folder, scores)
                 show_rows(summary(task.config, scores))
     log.info("written to %s", folder)
     return scores
@@ -146,10 +146,11 @@ def _by_protocol(config: EvaluateConfig, trained: Task, folder: Path) -> dict[st
         task.score_prefix = own.name
         shown = dict.fromkeys(task.subtasks(), own.name)
         scores |= _scored(task, data, trainer, folder, shown, config.gallery, own.written)
-        write_metrics(folder, scores)
+        if trainer.is_global_zero:
+            write_metrics(folder, scores)
     scores |= protocol.summary(scores)
-    write_metrics(folder, scores)
     if trainer.is_global_zero:
+        write_metrics(folder, scores)
         show_rows(protocol.table(scores))
     return scores
 

@@ -34,7 +34,7 @@ def test_a_joint_run_has_a_row_for_itself_and_each_task_that_was_scored() -> Non
         ["Joint", "Mean over tasks", "58.8", "", ""],
         ["Detection", "Box AP", "71.4", "", "Box AP50 90.2"],
         ["Visual question answering", "Accuracy", "55.1", "commonest answer 33.3", ""],
-        ["Captioning", "CIDEr-D", "2.346", "other picture's caption 0.7123", "ROUGE-L 60.0"],
+        ["Captioning", "CIDEr-D", "2.346", "other picture's caption 0.712", "ROUGE-L 60.0"],
     ]
 
 

@@ -43,26 +43,35 @@ def read_questions(
     Raises UserError for all faults of a file at once; with `on_error="skip"` they are counted and left out.
     """
     check_policy(on_error)
-    asked_faults, answer_faults = Faults(questions), None if answers is None else Faults(answers)
+    faults = Faults(questions)
     records = _records(questions, "questions", "the questions of VQA v2")
-    known = None if answers is None or answer_faults is None else _read_answers(answers, answer_faults)
+    known = None if answers is None else _read_answers(answers, on_error)
     found, seen = dict[int, list[AskedRow]](), set[int]()
     for index, record in enumerate(records):
         try:
             row = _asked(record, seen)
-            if images.knows(record["image_id"], asked_faults):
-                own = row if known is None else _with_answers(row, record["image_id"], known, answers)
+            if not images.knows(record["image_id"], faults):
+                continue
+            own = row if known is None else _with_answers(row, record["image_id"], known, answers)
+            if own is not None:
                 found.setdefault(record["image_id"], []).append(own)
         except RecordError as error:
-            asked_faults.add(error.args[0], place_of("questions", index, record), error.args[1])
-    if answer_faults is not None and known is not None:
-        strange = [identity for identity in known if identity not in seen]
-        if strange:
-            detail = f"question_id {strange[0]} is not among the questions of {questions}"
-            answer_faults.add("unknown question", f"{len(strange)} of {len(known)} answered questions", detail)
-        answer_faults.settle(on_error)
-    asked_faults.settle(on_error)
+            faults.add(error.args[0], place_of("questions", index, record), error.args[1])
+    faults.settle(on_error)
+    if answers is not None and known is not None:
+        _settle_strangers(Faults(answers), known, seen, questions, on_error)
     return found
+
+
+def _settle_strangers(
+    faults: Faults, known: dict[int, Answered | None], asked: set[int], questions: Path, on_error: str
+) -> None:
+    """Answers to questions that nobody asked."""
+    strange = [identity for identity in known if identity not in asked]
+    if strange:
+        detail = f"{len(strange)} of {len(known)} are not among the questions of {questions}"
+        faults.add("unknown question", f"question_id {strange[0]}", detail, len(strange))
+    faults.settle(on_error)
 
 
 def _records(path: Path, key: str, expected: str) -> list[Any]:
@@ -97,21 +106,24 @@ def _question_id(record: Any, seen: Container[int]) -> int:
     return identity
 
 
-def _with_answers(row: AskedRow, image_id: int, known: dict[int, Answered | None], answers: Path | None) -> AskedRow:
+def _with_answers(
+    row: AskedRow, image_id: int, known: dict[int, Answered | None], answers: Path | None
+) -> AskedRow | None:
+    """None where the answers are at fault, which is told of their file."""
     if row.question_id not in known:
         raise RecordError("question without an answer", f"question {row.question_id} has no record in {answers}")
     own = known[row.question_id]
     if own is None:
-        raise RecordError("question of faulty answers", f"question {row.question_id} has faulty answers in {answers}")
+        return None
     if own.image_id not in (None, image_id):
         detail = f"question {row.question_id} is about image {image_id}, but {answers} says {own.image_id!r}"
         raise RecordError("answers about another image", detail)
     return AskedRow(row.question_id, row.text, own.answers, own.kind, own.answer_kind, own.commonest)
 
 
-def _read_answers(path: Path, faults: Faults) -> dict[int, Answered | None]:
+def _read_answers(path: Path, on_error: str) -> dict[int, Answered | None]:
     """What was answered, by question id; None where the record is at fault."""
-    found: dict[int, Answered | None] = {}
+    faults, found = Faults(path), dict[int, Answered | None]()
     for index, record in enumerate(_records(path, "annotations", "the answers (annotations) of VQA v2")):
         try:
             identity = _question_id(record, found)
@@ -119,6 +131,7 @@ def _read_answers(path: Path, faults: Faults) -> dict[int, Answered | None]:
             found[identity] = _answered(record)
         except RecordError as error:
             faults.add(error.args[0], place_of("annotations", index, record), error.args[1])
+    faults.settle(on_error)
     return found
 
 

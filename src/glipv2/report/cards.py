@@ -21,6 +21,7 @@ from glipv2.report.scores import (
 )
 
 UNSEEN = "unseen"  # the split of names that training never showed
+KINDS = ("mask", "box", "")  # masks first: a task that has both is judged by them
 RUN_CARDS = {
     "run/steps": "Steps",
     "run/seconds": "Time",
@@ -53,7 +54,7 @@ def headline_scores(metrics: Mapping[str, float]) -> list[ScoreName]:
     known = [score for score in parsed(metrics).values() if not score.category and score.place is not None]
     headed = {(score.task, score.measure): score for score in sorted(known, key=lambda s: s.split, reverse=True)}
     tasks = {task: place for place, task in enumerate(task_order(metrics))}
-    return sorted(headed.values(), key=lambda s: (tasks[s.task], s.kind or "~", s.place or 0, s.measure))
+    return sorted(headed.values(), key=lambda s: (tasks[s.task], KINDS.index(s.kind), s.place or 0, s.measure))
 
 
 def value_of(metrics: Mapping[str, float], score: ScoreName, split: str) -> float | None:
@@ -140,7 +141,9 @@ def _unseen_meaning(run: RunFolder, score: ScoreName) -> Markup:
     gap = ""
     if seen is not None and unseen is not None and is_defined(score, seen) and is_defined(score, unseen):
         size = f"{100 * abs(seen - unseen):.1f} points" if score.is_share else show_number(abs(seen - unseen))
-        gap = f" Here the gap is {size}{' in favour of unseen' if unseen > seen else ''}."
+        several = len({own.task for own in headline_scores(run.metrics)}) > 1
+        of = f" in {task_title(score.task).lower()}, {score.title}," if several else ""
+        gap = f" Here the gap{of} is {size}{' in favour of unseen' if unseen > seen else ''}."
     return element(
         "p", element("b", "Unseen"), " scores names that training never showed: how close it comes to ",
         f"{MAIN_SPLIT} tells how well words carry over to new things.{gap}", class_="explained",

@@ -32,7 +32,8 @@ def run_charts(run: RunFolder) -> Markup:
     names = [name for name in run.curves if name.startswith("train/") and name.split("/")[1] not in tasks]
     rates = {name.removeprefix(RATE): run.curves[name] for name in rate_names(run.curves)}
     scored = task_order(run.curves)
-    parted = [*dict.fromkeys([*scored, *tasks])] if len({*scored, *tasks}) > 1 else []
+    order = dict.fromkeys([*task_order(run.metrics), *scored, *tasks])  # a CSV file's columns are in alphabetical order
+    parted = [task for task in order if task in {*scored, *tasks}] if len({*scored, *tasks}) > 1 else []
     whole, others = _training_charts(run, names, LOSS)
     charts = [*whole, *([] if parted else _score_charts(run, scored)), _rate_chart(rates), *others]
     parts = [_grid(charts)]
@@ -135,7 +136,7 @@ def _score_charts(run: RunFolder, tasks: Sequence[str]) -> list[Markup | None]:
     together: dict[str, dict[str, list[tuple[float, float]]]] = {}
     charts: list[Markup | None] = []
     scores = [(name, score) for name, score in parsed(run.curves).items() if score.task in tasks and not score.category]
-    for name, score in sorted(scores, key=lambda item: (CURVE_ORDER.get(item[1].measure, 99), item[1].split)):
+    for name, score in sorted(scores, key=lambda item: _curve_place(item[1])):
         label = f"{score.title}, {score.split or run.split}"
         if score.measure in CURVE_ORDER:
             shares[label] = shown_curve(score, run.curves[name])
@@ -146,6 +147,11 @@ def _score_charts(run: RunFolder, tasks: Sequence[str]) -> list[Markup | None]:
     grouped = [line_chart(series, title, from_zero=True) for title, series in together.items() if title]
     first = [line_chart(shares, "Average precision", from_zero=True)] if shares else []
     return [*first, *grouped, *charts]
+
+
+def _curve_place(score: ScoreName) -> tuple[int, str, int]:
+    """By measure, then by split; what a score is held against after it."""
+    return CURVE_ORDER.get(score.measure, 99), score.split, 99 if score.place is None else score.place
 
 
 def _loss_chart(series: Mapping[str, Curve], title: str) -> Markup | None:

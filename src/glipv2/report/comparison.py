@@ -11,14 +11,19 @@ from pathlib import Path
 
 from glipv2.report.cards import RUN_CARDS, headline_scores, show_fact
 from glipv2.report.markup import Markup, element, join
+from glipv2.report.measures import task_title
 from glipv2.report.run import RunFolder, flat_config
-from glipv2.report.scores import MAIN_SPLIT, ScoreName, is_defined, scored_splits, show_score, titled
+from glipv2.report.scores import MAIN_SPLIT, ScoreName, is_defined, scored_splits, show_score
 
 
 @dataclass(frozen=True)
 class Column:
-    """A number of every run: its key in metrics.json, its heading, its spelling, whether the highest is the best."""
+    """A number of every run: its key in metrics.json, its heading, its spelling, whether the highest is the best.
 
+    task: "" for what is known of the run itself.
+    """
+
+    task: str
     key: str
     title: str
     show: Callable[[float], str]
@@ -38,7 +43,7 @@ def run_names(runs: Sequence[RunFolder]) -> dict[str, RunFolder]:
 
 def comparison(runs: Mapping[str, RunFolder]) -> Markup:
     """The table of headline numbers, then that of differing config keys."""
-    return join([_number_table(runs), element("h3", "Where the configs differ"), _config_table(runs)])
+    return join([_number_tables(runs), element("h3", "Where the configs differ"), _config_table(runs)])
 
 
 def differing_keys(runs: Mapping[str, RunFolder]) -> dict[str, list[str]]:
@@ -51,32 +56,40 @@ def differing_keys(runs: Mapping[str, RunFolder]) -> dict[str, list[str]]:
 
 def _columns(runs: Mapping[str, RunFolder]) -> list[Column]:
     columns: dict[str, Column] = {}
-    headed = [(run, headline_scores(run.metrics)) for run in runs.values()]
-    tasks = list(dict.fromkeys(score.task for _, scores in headed for score in scores))
-    for run, scores in headed:
-        for score in scores:
-            # The main ones for every split, others for the first, and only where tasks do not crowd the table.
-            splits = scored_splits(run.metrics) if score.is_main else [score.split] if len(tasks) < 2 else []
-            for split in splits:
-                column = _score_column(replace(score, split=split), tasks)
+    for run in runs.values():
+        for score in headline_scores(run.metrics):
+            for split in scored_splits(run.metrics) if score.is_main else [score.split]:
+                column = _score_column(replace(score, split=split))
                 columns.setdefault(column.key, column)
         for key, title in RUN_CARDS.items():
-            columns.setdefault(key, Column(key, title, partial(show_fact, key), math.isfinite, False))
+            columns.setdefault(key, Column("", key, title, partial(show_fact, key), math.isfinite, False))
     known = {key for run in runs.values() for key in run.metrics}
     # Scores of all runs before facts about the runs.
     return sorted((column for key, column in columns.items() if key in known), key=lambda c: not c.ranked)
 
 
-def _score_column(score: ScoreName, tasks: Sequence[str]) -> Column:
-    title = titled(score, tasks)
-    title = f"{title}, {score.split or MAIN_SPLIT}" if score.is_main else title
-    return Column(score.key, title, lambda v: show_score(score, v), lambda v: is_defined(score, v), True)
+def _score_column(score: ScoreName) -> Column:
+    title = f"{score.title}, {score.split or MAIN_SPLIT}" if score.is_main else score.title
+    return Column(score.task, score.key, title, lambda v: show_score(score, v), lambda v: is_defined(score, v), True)
 
 
-def _number_table(runs: Mapping[str, RunFolder]) -> Markup:
+def _number_tables(runs: Mapping[str, RunFolder]) -> Markup:
+    """One table; or one a task where there are several, of the runs that have its numbers."""
     columns = _columns(runs)
     if not columns:
         return element("p", "No headline numbers: no run holds a metrics.json that could be read.", class_="absent")
+    tasks = list(dict.fromkeys(column.task for column in columns))
+    if len([task for task in tasks if task]) < 2:
+        return _number_table(runs, columns)
+    parts = []
+    for task in tasks:
+        own = [column for column in columns if column.task == task]
+        measured = {name: run for name, run in runs.items() if any(column.key in run.metrics for column in own)}
+        parts += [element("h3", task_title(task) if task else "Run"), _number_table(measured, own)]
+    return join(parts)
+
+
+def _number_table(runs: Mapping[str, RunFolder], columns: Sequence[Column]) -> Markup:
     best = {column.key: _best(column, runs) for column in columns}
     heads = [element("th", element("button", "Run", type="button"), scope="col")]
     heads += [element("th", element("button", c.title, type="button"), scope="col", class_="number") for c in columns]

@@ -43,10 +43,10 @@ MEASURES = {
     "recall_5": Measure("Recall@5", "Recall of phrases", 1),
     "recall_10": Measure("Recall@10", "Recall of phrases", 2),
     "upper_bound": Measure("Recall, all boxes"),
-    "merged_recall_1": Measure("Recall@1, merged boxes"),
-    "merged_recall_5": Measure("Recall@5, merged boxes"),
-    "merged_recall_10": Measure("Recall@10, merged boxes"),
-    "merged_upper_bound": Measure("Recall, all boxes, merged"),
+    "merged_recall_1": Measure("Recall@1 of merged boxes"),
+    "merged_recall_5": Measure("Recall@5 of merged boxes"),
+    "merged_recall_10": Measure("Recall@10 of merged boxes"),
+    "merged_upper_bound": Measure("Recall, all merged boxes"),
     "accuracy": Measure(
         "Accuracy", "Accuracy", 0, baselines=("accuracy_majority", "accuracy_majority_by_kind"), meaning=ACCURACY
     ),
@@ -61,6 +61,10 @@ MEASURES = {
     "bleu_4": Measure("BLEU-4", "BLEU-4 and ROUGE-L", 1),
     "rouge_l": Measure("ROUGE-L", "BLEU-4 and ROUGE-L", 2),
 }
+
+for _protocol, _words in (("any_box", "any box"), ("merged_box", "merged boxes")):  # both by their full names
+    for _cut, _place in (("recall_1", 0), ("recall_5", 1), ("recall_10", 2), ("upper_bound", None)):
+        MEASURES[f"{_protocol}_{_cut}"] = Measure(f"{MEASURES[_cut].title}, {_words}", place=_place)
 
 TASK_TITLES = {"vqa": "Visual question answering"}  # where a name's own words would say too little
 

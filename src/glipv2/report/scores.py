@@ -120,7 +120,9 @@ def show_score(score: ScoreName, value: float | None) -> str:
     """A score for people: shares times 100 with one decimal, a dash where it is undefined (-1) or unknown."""
     if value is None or not is_defined(score, value):
         return "–"
-    return f"{100 * value:.1f}" if score.is_share else show_number(value)
+    if score.is_share:
+        return f"{100 * value:.1f}"
+    return show_number(round(value, 3) if score.known else value)
 
 
 def is_defined(score: ScoreName, value: float) -> bool:
