@@ -128,7 +128,8 @@ def test_words_that_no_grammar_reads_are_told_in_one_line(
 @pytest.mark.parametrize("word", ["optim=1", "data=null", "experiment=null", "model=1.5", "task=true"])
 def test_a_group_takes_the_name_of_a_preset(glipv2: Command, tmp_path: Path, word: str) -> None:
     assert refused(glipv2, tmp_path, "train", word) == f"{word}: expected the name of a preset; --help lists them"
-    assert refused(glipv2, tmp_path, "predict", word).startswith(f"{word}: it is a key of glipv2 train")
+    if not word.startswith("task="):  # for predict it is the name of a task
+        assert refused(glipv2, tmp_path, "predict", word).startswith(f"{word}: it is a key of glipv2 train")
 
 
 def test_several_values_want_a_sweep_or_quotes(glipv2: Command, tmp_path: Path) -> None:
