@@ -99,9 +99,11 @@ class EvaluateConfig:
     """`glipv2 evaluate`: the weights' own model and task on any data; output: default beside the weights.
 
     protocol: a published way of measuring instead, which brings its own task, files and prompts.
+    before: the weights from which these were fine-tuned, measured too: what was kept of each number.
     """
 
     weights: str = MISSING
+    before: str | None = None
     split: str = "val"
     output: str | None = None
     gallery: int = 12

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.utilities import rank_zero_only
 
 from glipv2.checkpoints import read_checkpoint, weights_file
 from glipv2.config import EvaluateConfig, check_pair
@@ -20,6 +22,7 @@ from glipv2.models import ModelConfig
 from glipv2.models.fetch import is_address
 from glipv2.report.gallery import side_by_side
 from glipv2.report.summary import show_rows, summary_rows
+from glipv2.retention import check_comparable, retained, retention_rows, write_retention
 from glipv2.runs import JsonList, output_folder, write_metrics
 from glipv2.structures import ImageTruth, Prediction
 from glipv2.tasks.base import Task, TaskConfig
@@ -108,29 +111,67 @@ def score_name(name: str, split: str) -> str:
     return "/".join([task, *([] if split == "val" else [split]), *rest])
 
 
+@dataclass(frozen=True)
+class Measured:
+    """Numbers by name; which of them the weights are judged by; and the table to show."""
+
+    scores: dict[str, float]
+    judged: tuple[str, ...]
+    table: list[list[str]]
+
+
 def evaluate(config: EvaluateConfig) -> dict[str, float]:
-    """`glipv2 evaluate`: metrics.json, predictions and a gallery beside the weights, or under `output`."""
+    """`glipv2 evaluate`: metrics.json, predictions and a gallery beside the weights, or under `output`.
+
+    With `before` other weights are measured in the same way, under before/, and both are compared in
+    retention.json.
+    """
     source = weights_file(config.weights)
+    earlier = weights_file(config.before) if config.before else None
     config.check()
     task = read_checkpoint(source).build()
+    before = read_checkpoint(earlier).build() if earlier else None
+    protocol = config.protocol.name != "none"
+    if before is not None and not protocol:
+        check_comparable(before, task, str(config.before))
     beside = Path() if is_address(config.weights) else source.parent  # not into the hub's cache
-    name = config.protocol.name if config.protocol.name != "none" else config.split
-    folder = Path(config.output) if config.output else beside / "evaluation" / name
+    folder = (
+        Path(config.output)
+        if config.output
+        else beside / "evaluation" / (config.protocol.name if protocol else config.split)
+    )
     with output_folder(folder):
-        if config.protocol.name != "none":
-            scores = _by_protocol(config, task, folder)
-        else:
-            data = open_data(task.config, task.model_config, config.data, train=False, split=config.split)
-            trainer = config.trainer.build(None, [], [])
-            scores = score_split(task, data, trainer, folder, config.split, config.gallery)
-            if trainer.is_global_zero:
-                write_metrics(folder, scores)
-                show_rows(summary(task.config, scores))
+        found = _measured(config, task, folder)
+        old = None if before is None else _measured(config, before, folder / "before")
+        _tell(folder, found, old)
     log.info("written to %s", folder)
-    return scores
+    return found.scores
 
 
-def _by_protocol(config: EvaluateConfig, trained: Task, folder: Path) -> dict[str, float]:
+@rank_zero_only
+def _tell(folder: Path, found: Measured, old: Measured | None) -> None:
+    """The numbers, and what was kept of those of other weights."""
+    show_rows(found.table)
+    if old is not None:
+        numbers = retained(old.scores, found.scores)
+        write_retention(folder, numbers)
+        show_rows(retention_rows(numbers, found.judged))
+
+
+def _measured(config: EvaluateConfig, task: Task, folder: Path) -> Measured:
+    """Measures as the config says, and writes it into a folder."""
+    if config.protocol.name != "none":
+        return _by_protocol(config, task, folder)
+    data = open_data(task.config, task.model_config, config.data, train=False, split=config.split)
+    trainer = config.trainer.build(None, [], [])
+    scores = score_split(task, data, trainer, folder, config.split, config.gallery)
+    if trainer.is_global_zero:
+        write_metrics(folder, scores)
+    judged = (score_name(own.config.monitor, config.split) for own in (*task.subtasks().values(), task))
+    return Measured(scores, tuple(dict.fromkeys(judged)), summary(task.config, scores))
+
+
+def _by_protocol(config: EvaluateConfig, trained: Task, folder: Path) -> Measured:
     """Every data set of a protocol, whatever the weights were trained for, as long as they can ground words.
 
     Data sets are opened, and their faults told, before the first runs; metrics.json grows with each.
@@ -148,11 +189,12 @@ def _by_protocol(config: EvaluateConfig, trained: Task, folder: Path) -> dict[st
         scores |= _scored(task, data, trainer, folder, shown, config.gallery, own.written)
         if trainer.is_global_zero:
             write_metrics(folder, scores)
-    scores |= protocol.summary(scores)
+    numbers = protocol.summary(scores)
+    scores |= numbers
     if trainer.is_global_zero:
         write_metrics(folder, scores)
-        show_rows(protocol.table(scores))
-    return scores
+    judged = [f"{own.name}/{own.task.monitor.partition('/')[2]}" for own in rounds]
+    return Measured(scores, (*judged, *numbers), protocol.table(scores))
 
 
 def summary(config: TaskConfig, scores: Mapping[str, float]) -> list[list[str]]:

@@ -12,6 +12,7 @@ from glipv2.data.augment import AugmentConfig
 from glipv2.data.shapes import ShapesDataset
 from glipv2.data.texts import CaptionCollator, QuestionCollator, drawn
 from glipv2.data.transforms import Example, ExampleDataset, truth_of
+from glipv2.errors import UserError
 from glipv2.pixels import PixelConfig
 from glipv2.structures import Caption, GroundedPhrase, Instances, Question, Sample, TextQueryBatch
 from glipv2.tokenizer import TokenizerConfig
@@ -70,14 +71,14 @@ def test_a_phrase_of_nothing_has_words_but_no_box() -> None:
     batch = taught([example([ABSENT, ONLY_ABSENT])])
     assert batch.targets is not None and batch.targets.judged is not None
     assert batch.targets.box_mask.tolist() == [[True], [False]]
-    assert batch.targets.judged.tolist() == [True, True]  # what is known to be absent teaches as a negative
+    assert batch.targets.judged.all(dim=1).tolist() == [True, True]  # what is known to be absent teaches as a negative
     assert [said(batch, 0, row) for row in batch.prompts.phrase_map[0]] == ["red circle", "ring"]
 
 
 def test_a_text_that_nobody_annotated_is_not_judged() -> None:
     batch = taught([example([UNMARKED, DOG_AND_CAT])])
     assert batch.targets is not None and batch.targets.judged is not None
-    assert batch.targets.judged.tolist() == [False, True]
+    assert batch.targets.judged.all(dim=1).tolist() == batch.targets.judged.any(dim=1).tolist() == [False, True]
 
 
 def test_crowds_and_what_a_crop_took_away_teach_no_box() -> None:
@@ -181,3 +182,47 @@ def test_images_whose_texts_say_left_or_right_are_never_mirrored() -> None:
              for index in range(60)]  # fmt: skip
     assert any(sided)
     assert flipped == [not side for side in sided]
+
+
+# Side by side
+
+
+def test_questions_side_by_side_teach_what_they_teach_one_by_one() -> None:
+    asked = [
+        Question("is the red circle there?", ("yes",), (GroundedPhrase(((7, 17),), (0,)),)),
+        Question("why?", ("no",)),
+        Question(
+            "are two blue stars here, or a ring?",
+            ("yes",),
+            (GroundedPhrase(((4, 18),), (2, 0)), GroundedPhrase(((30, 34),), ())),
+        ),
+    ]
+    examples = [example(), example(questions=asked), example(questions=asked[1:2])]
+    batch = QuestionCollator(PIXELS, TOKENIZER, ("yes", "no"), training=True, together=True)(examples)
+    assert batch.image_rows.tolist() == [1, 2]
+    assert [text.text for text in batch.texts] == [one.text for one in (*asked, asked[1])]
+    assert batch.answers is not None and batch.answers.tolist() == [[1, 0], [0, 1], [1, 0], [0, 1]]
+    parts = batch.prompts.text.segment_map()
+    assert [said(batch, row, parts[row, place]) for row, place in parts.any(dim=-1).nonzero().tolist()] == [
+        TOKENIZER._backend.decode(list(text.token_ids)) for text in TOKENIZER.encode([one.text for one in batch.texts])
+    ]
+    assert [said(batch, 0, row) for row in batch.prompts.phrase_map[0]] == ["red circle", "two blue stars", "ring"]
+    assert batch.targets is not None and batch.targets.judged is not None
+    assert batch.targets.box_mask.tolist() == [[True, True], [False, False]]
+    assert [said(batch, 0, row) for row in batch.targets.positive_map[0]] == [
+        "red circle two blue stars", "two blue stars"
+    ]  # fmt: skip
+    judged = batch.targets.judged & batch.prompts.text.token_mask
+    assert torch.equal(judged[0], parts[0, 0] | parts[0, 2])
+    assert not judged[1].any()
+    places = batch.prompts.text.places()
+    assert [places[0, tokens].tolist() for tokens in parts[0]] == [list(range(int(row.sum()))) for row in parts[0]]
+
+
+def test_texts_side_by_side_are_not_limited_together_but_each() -> None:
+    long = Question("is it " + "red " * (TOKENIZER.max_tokens // 2), ("yes",))
+    together = QuestionCollator(PIXELS, TOKENIZER, ("yes",), training=True, together=True)
+    batch = together([example(questions=[long, long, long])])
+    assert batch.prompts.text.token_ids.shape[1] > TOKENIZER.max_tokens
+    with pytest.raises(UserError, match="the model reads at most"):
+        together([example(questions=[Question("is it " + "red " * TOKENIZER.max_tokens, ("yes",))])])

@@ -21,6 +21,7 @@ from glipv2.errors import UserError
 from glipv2.inference import Predictor
 from glipv2.losses.glipv2 import LossConfig
 from glipv2.models import ModelConfig
+from glipv2.models.text import TextEncoderConfig
 from glipv2.optim import OptimConfig
 from glipv2.structures import ImageTruth, Question, TextQueryBatch, Vocabulary
 from glipv2.structures.grounded import Answer, Answers, GroundedText
@@ -112,6 +113,46 @@ def test_predictions_hold_the_likeliest_answers_and_the_questions_boxes(model_co
         assert record["image_id"] == 5
         assert record["answer"] == own.answers[0].text
         json.dumps(record)
+
+
+@pytest.mark.parametrize("architecture", ["modernbert", "bert"])
+def test_side_by_side_questions_train_as_they_are_answered(model_config: ModelConfig, architecture: str) -> None:
+    """What the head makes of questions in one row is what it makes of each in a row of its own."""
+    if architecture == "bert":
+        options = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64}
+        model_config = replace(model_config, text=TextEncoderConfig("bert", options=options))
+    torch.manual_seed(0)
+    config = VqaConfig(image_reads=False)
+    task = config.build(model_config, LossConfig.grounding_only(), answer_vocabulary()).eval()
+    assert isinstance(task, VqaTask)
+    samples = ShapesDataset("train", 3, image_size=64, questions_per_scene=8)
+    examples = [ExampleDataset(samples, task.model_config.pixels, None)[index] for index in range(3)]
+    collate = config.collator(task.model_config, ShapesData(), samples, True)
+    batch = collate(examples)
+    assert len(batch.prompts.text.token_ids) == 3 < len(batch.texts)
+    report = task.losses(batch)
+    report.total.backward()
+    alone = replace(batch, **_one_by_one(batch, task))
+    again = task.losses(alone)
+    assert report.terms["answers"].item() == pytest.approx(again.terms["answers"].item(), abs=1e-5)
+    collate = config.collator(task.model_config, ShapesData(), samples, False)
+    with torch.no_grad():
+        found = [answer.texts[0] for own in task.predictions(collate(examples)) for answer in own.answers]
+        levels = tuple(level[batch.image_rows] for level in task.core.image(batch.images.pixels))
+        fused = task.core.fuse(levels, batch.prompts.text, image_reads=False)
+        questions = batch.prompts.text.segment_map()
+        best = task.chooser(fused.after, questions)[questions.any(dim=-1)].argmax(dim=1)
+    assert [task.answers[place] for place in best.tolist()] == found
+
+
+def _one_by_one(batch: TextQueryBatch, task: VqaTask) -> dict[str, Any]:
+    """The same questions, one a row."""
+    samples = ShapesDataset("train", 3, image_size=64, questions_per_scene=8)
+    tokenizer = task.model_config.tokenizer.build()
+    collate = QuestionCollator(task.model_config.pixels, tokenizer, answer_vocabulary(), training=True)
+    own = collate([ExampleDataset(samples, task.model_config.pixels, None)[index] for index in range(3)])
+    assert [text.text for text in own.texts] == [text.text for text in batch.texts]
+    return {"prompts": own.prompts, "image_rows": own.image_rows, "targets": own.targets, "words": own.words}
 
 
 def test_a_question_needs_no_phrase(model_config: ModelConfig) -> None:

@@ -178,19 +178,54 @@ def collate_rows(rows: Sequence[Sequence[Prompt]], tokenizer: Tokenizer) -> tupl
 
 def collate_prompts(prompts: Sequence[Prompt], tokenizer: Tokenizer) -> tuple[PromptBatch, list[TokenizedText]]:
     """One row a prompt, padded to the next multiple of TOKEN_STEP: more padding would change no number."""
-    encoded = tokenizer.encode([prompt.text for prompt in prompts])
-    length = min(-(-max(map(len, encoded)) // TOKEN_STEP) * TOKEN_STEP, tokenizer.max_tokens)
-    token_ids = torch.full((len(encoded), length), tokenizer.pad_id)
-    token_mask = torch.zeros(len(encoded), length, dtype=torch.bool)
-    for row, text in enumerate(encoded):
+    return collate_side_by_side([[prompt] for prompt in prompts], tokenizer)
+
+
+def collate_side_by_side(
+    rows: Sequence[Sequence[Prompt]], tokenizer: Tokenizer
+) -> tuple[PromptBatch, list[TokenizedText]]:
+    """One row for several prompts, one after the other, that do not read each other; see `TextBatch.segments`.
+
+    A row is encoded as one text whose phrases are those of all its prompts, in order. Phrases keep their
+    labels where they are alone, else they are counted.
+    """
+    encoded = iter(tokenizer.encode([prompt.text for row in rows for prompt in row]))
+    texts = [[next(encoded) for _ in row] for row in rows]
+    whole = [_one_text(row, own) for row, own in zip(rows, texts, strict=True)]
+    length = -(-max(len(text) for _, text in whole) // TOKEN_STEP) * TOKEN_STEP
+    alone = all(len(row) == 1 for row in rows)
+    if alone:
+        length = min(length, tokenizer.max_tokens)
+    token_ids = torch.full((len(rows), length), tokenizer.pad_id)
+    token_mask = torch.zeros(len(rows), length, dtype=torch.bool)
+    segments = torch.zeros(len(rows), length, dtype=torch.int64)
+    for row, (_, text) in enumerate(whole):
         token_ids[row, : len(text)] = torch.tensor(text.token_ids)
         token_mask[row, : len(text)] = True
-    maps = [phrase_rows(prompt, text, length) for prompt, text in zip(prompts, encoded, strict=True)]
-    labels = [torch.tensor([phrase.label for phrase in prompt.phrases], dtype=torch.int64) for prompt in prompts]
-    return (
-        PromptBatch(TextBatch(token_ids, token_mask), pad_rows(maps)[0], pad_rows(labels, -1)[0]),
-        encoded,
-    )
+        numbers = [number for number, part in enumerate(texts[row]) for _ in range(len(part))]
+        segments[row, : len(text)] = torch.tensor(numbers)
+    maps = [phrase_rows(prompt, text, length) for prompt, text in whole]
+    labels = [torch.tensor([phrase.label for phrase in prompt.phrases], dtype=torch.int64) for prompt, _ in whole]
+    tokens = TextBatch(token_ids, token_mask, None if alone else segments)
+    return PromptBatch(tokens, pad_rows(maps)[0], pad_rows(labels, -1)[0]), [text for _, text in whole]
+
+
+def _one_text(prompts: Sequence[Prompt], texts: Sequence[TokenizedText]) -> tuple[Prompt, TokenizedText]:
+    """Prompts and their tokens, one after the other, as if they were one."""
+    if len(prompts) == 1:
+        return prompts[0], texts[0]
+    starts = [0, *itertools.accumulate(len(prompt.text) for prompt in prompts)]
+    spans = [
+        tuple((start + begin, start + end) for begin, end in phrase.spans)
+        for start, prompt in zip(starts, prompts, strict=False)
+        for phrase in prompt.phrases
+    ]
+    offsets = [
+        (start + begin, start + end) for start, text in zip(starts, texts, strict=False) for begin, end in text.offsets
+    ]
+    ids = [token_id for text in texts for token_id in text.token_ids]
+    phrases = tuple(Phrase(number, own) for number, own in enumerate(spans))
+    return Prompt("".join(prompt.text for prompt in prompts), phrases), TokenizedText(tuple(ids), tuple(offsets))
 
 
 def phrase_rows(prompt: Prompt, text: TokenizedText, length: int) -> torch.Tensor:

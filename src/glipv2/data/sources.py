@@ -18,6 +18,8 @@ class ShapesData(DataConfig):
     """`data=shapes`: procedural scenes, no files. Split "unseen" holds names never met in training.
 
     eval_captions: sentences that are true of a scene, against which a written one is judged; training has one.
+    train_questions, eval_questions: asked about a scene, each of another kind (there are eight; fewer where a
+    scene does not allow them).
     """
 
     provides: ClassVar[frozenset[str]] = frozenset({"boxes", "masks", "phrases", "captions", "questions"})
@@ -29,11 +31,14 @@ class ShapesData(DataConfig):
     train_scenes: int = 100_000
     eval_scenes: int = 500
     eval_captions: int = 5
+    train_questions: int = 3
+    eval_questions: int = 3
 
     def dataset(self, split: str, needs: frozenset[str] = frozenset()) -> SampleDataset:
         """Scenes of a split: every training index is another scene. Language is made where it is needed."""
         self.check_split(split)
-        length, captions = (self.train_scenes, 1) if split == "train" else (self.eval_scenes, self.eval_captions)
+        train = split == "train"
+        length, captions = (self.train_scenes, 1) if train else (self.eval_scenes, self.eval_captions)
         return ShapesDataset(
             split,
             length,
@@ -42,6 +47,7 @@ class ShapesData(DataConfig):
             self.max_objects,
             with_language=bool(needs & {"phrases", "captions", "questions"}),
             captions_per_scene=captions if "captions" in needs else 1,
+            questions_per_scene=self.train_questions if train else self.eval_questions,
         )
 
 

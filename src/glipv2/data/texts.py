@@ -1,17 +1,18 @@
-"""Captions and questions to batches: one row a text, any number of texts an image."""
+"""Captions and questions to batches: one row a text, or one an image with its texts side by side."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from glipv2.data.answers import AnswerList
-from glipv2.data.prompts import TOKEN_STEP, collate_prompts
+from glipv2.data.prompts import TOKEN_STEP, collate_side_by_side
 from glipv2.data.transforms import Example
 from glipv2.pixels import PixelConfig
 from glipv2.structures import (
@@ -34,6 +35,8 @@ log = logging.getLogger(__name__)
 Text = TypeVar("Text", Caption, Question)
 Chosen = Sequence[Sequence[Caption | Question]]  # the texts of each image
 
+NO_TEXT = torch.zeros(1, dtype=torch.bool)
+
 
 class CaptionCollator:
     """Captions with their phrases. most: drawn for each image of a training batch, 0 = all; evaluation takes all."""
@@ -54,25 +57,28 @@ class CaptionCollator:
 class QuestionCollator:
     """Questions with their phrases and how right each answer is. most: see `CaptionCollator`.
 
-    A question none of whose answers is known teaches that all known ones are wrong; this is said once.
-    No word of a question is hidden: it would be another question.
+    together: an image's questions stand side by side in one row of a training batch. A question none of
+    whose answers is known teaches that all known ones are wrong; this is said once. No word of a question is
+    hidden: it would be another question.
     """
 
     def __init__(
-        self, pixels: PixelConfig, tokenizer: Tokenizer, answers: Sequence[str], *, training: bool, most: int = 0
-    ) -> None:
+        self, pixels: PixelConfig, tokenizer: Tokenizer, answers: Sequence[str], *, training: bool, most: int = 0,
+        together: bool = False,
+    ) -> None:  # fmt: skip
         self.pixels = pixels
         self.tokenizer = tokenizer
         self.answers = AnswerList(answers)
         self.training = training
         self.most = most
+        self.together = together
         self._said = False
 
     def __call__(self, examples: Sequence[Example]) -> TextQueryBatch:
         if not self.training:
             return collate_texts(examples, [one.sample.questions for one in examples], self.pixels, self.tokenizer)
         chosen = [drawn(example.sample.questions, self.most) for example in examples]
-        batch = collate_taught(examples, chosen, self.pixels, self.tokenizer, hide_words=False)
+        batch = collate_taught(examples, chosen, self.pixels, self.tokenizer, hide_words=False, together=self.together)
         rows = [self._rightness(question) for own in chosen for question in own]
         return replace(batch, answers=torch.stack(rows) if rows else torch.zeros(0, len(self.answers)))
 
@@ -105,25 +111,32 @@ def collate_texts(
     examples: Sequence[Example], chosen: Chosen, pixels: PixelConfig, tokenizer: Tokenizer
 ) -> TextQueryBatch:
     """The examples' images with the texts chosen for each, to be read; nothing is taught."""
-    return _collated(examples, chosen, pixels, tokenizer)[0]
+    return _collated(examples, _rows(chosen, together=False), pixels, tokenizer)[0]
 
 
 def collate_taught(
-    examples: Sequence[Example], chosen: Chosen, pixels: PixelConfig, tokenizer: Tokenizer, *, hide_words: bool
-) -> TextQueryBatch:
+    examples: Sequence[Example], chosen: Chosen, pixels: PixelConfig, tokenizer: Tokenizer, *, hide_words: bool,
+    together: bool = False,
+) -> TextQueryBatch:  # fmt: skip
     """The same with the boxes that phrases name. hide_words: any word may be masked, or none.
 
-    A box that no phrase of the text names is a negative for all of its words, and so is everything for a
+    together: the texts of an image stand side by side in one row, and its boxes with the words of all.
+    A box that no phrase of a row names is a negative for all of its words, and so is everything for a
     phrase without instances. Words are not propagated to other images (`WordTargets`): what a caption
     calls "the man" is one man.
     """
-    batch, encoded = _collated(examples, chosen, pixels, tokenizer)
-    texts = [(row, text) for row, own in enumerate(chosen) for text in own]
+    rows = _rows(chosen, together)
+    batch, encoded = _collated(examples, rows, pixels, tokenizer)
     count, length = batch.prompts.text.token_ids.shape
-    found = [_named(examples[row], text, batch.prompts.phrase_map[at]) for at, (row, text) in enumerate(texts)]
+    found = [
+        _named(examples[row.image], row.texts, phrase_map)
+        for row, phrase_map in zip(rows, batch.prompts.phrase_map, strict=True)
+    ]
     boxes, box_mask = pad_rows([named.boxes for named in found] or [torch.zeros(0, 4)])
     positive_map, _ = pad_rows([named.positive for named in found] or [torch.zeros(0, length, dtype=torch.bool)])
-    judged = torch.tensor([bool(text.phrases) for _, text in texts], dtype=torch.bool)
+    known, _ = pad_rows([torch.tensor([bool(text.phrases) for text in row.texts]) for row in rows] or [NO_TEXT])
+    segments = batch.prompts.text.segments
+    judged = known[:count].expand(-1, length) if segments is None else known.gather(1, segments)
     maskable = torch.zeros(count, length, dtype=torch.bool)
     for row, text in enumerate(encoded if hide_words else ()):
         maskable[row, : len(text)] = torch.tensor([begin < end for begin, end in text.offsets])
@@ -139,16 +152,30 @@ def collate_taught(
     )
 
 
+@dataclass(frozen=True)
+class Row:
+    """A row of a batch: the place of its image, and the texts about it that stand side by side."""
+
+    image: int
+    texts: Sequence[Caption | Question]
+
+
+def _rows(chosen: Chosen, together: bool) -> list[Row]:
+    if together:
+        return [Row(image, own) for image, own in enumerate(chosen) if own]
+    return [Row(image, (text,)) for image, own in enumerate(chosen) for text in own]
+
+
 def _collated(
-    examples: Sequence[Example], chosen: Chosen, pixels: PixelConfig, tokenizer: Tokenizer
+    examples: Sequence[Example], rows: Sequence[Row], pixels: PixelConfig, tokenizer: Tokenizer
 ) -> tuple[TextQueryBatch, list[TokenizedText]]:
-    texts = tuple(prompt_of(text) for own in chosen for text in own)
-    prompts, encoded = collate_prompts(texts, tokenizer) if texts else (no_prompts(), [])
+    texts = [[prompt_of(text) for text in row.texts] for row in rows]
+    prompts, encoded = collate_side_by_side(texts, tokenizer) if texts else (no_prompts(), [])
     batch = TextQueryBatch(
         images=pixels.batch([example.image for example in examples]),
-        texts=texts,
+        texts=tuple(chain(*texts)),
         prompts=prompts,
-        image_rows=torch.tensor([row for row, own in enumerate(chosen) for _ in own], dtype=torch.int64),
+        image_rows=torch.tensor([row.image for row in rows], dtype=torch.int64),
         truth=tuple(example.truth for example in examples),
     )
     return batch, encoded
@@ -162,12 +189,13 @@ class NamedBoxes:
     positive: Tensor
 
 
-def _named(example: Example, text: Caption | Question, phrase_map: Tensor) -> NamedBoxes:
-    """The instances that the text names and that are still in the image; crowds teach no box."""
+def _named(example: Example, texts: Sequence[Caption | Question], phrase_map: Tensor) -> NamedBoxes:
+    """The instances that the texts name and that are still in the image; crowds teach no box."""
     count = len(example.instances)
     places = {own: row for row, own in enumerate(range(count) if example.kept is None else example.kept)}
     positive = torch.zeros(count, phrase_map.shape[1], dtype=torch.bool)
-    for phrase, tokens in zip(text.phrases, phrase_map, strict=False):  # the map is padded to the longest text
+    phrases = (phrase for text in texts for phrase in text.phrases)
+    for phrase, tokens in zip(phrases, phrase_map, strict=False):  # the map is padded to the longest row
         for instance in phrase.instances:
             if instance in places:
                 positive[places[instance]] |= tokens

@@ -58,7 +58,7 @@ def grounding_loss(
         outputs.anchors, outputs.level_sizes, targets.boxes, targets.box_mask, convention, config.top_k
     )
     if targets.judged is not None:
-        token_mask = token_mask & targets.judged[:, None]
+        token_mask = token_mask & targets.judged
     rows, regions = (assignment >= 0).nonzero(as_tuple=True)
     owners = assignment[rows, regions]
     normalizer = mean_over_ranks(outputs.centerness.new_tensor(float(len(rows)))).clamp(min=1)

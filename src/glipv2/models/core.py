@@ -60,13 +60,19 @@ class Core(nn.Module):
 
     def forward(self, images: ImageBatch, text: TextBatch) -> FusedFeatures:
         """Features before and after fusion of B images with B texts."""
-        return self.fuse(self.image(images.pixels), self.text(text), text.token_mask)
+        return self.fuse(self.image(images.pixels), text)
 
-    def fuse(self, levels: tuple[Tensor, ...], tokens: Tensor, token_mask: Tensor) -> FusedFeatures:
-        """Fuses pyramid levels and tokens that were encoded before: one image, many prompts."""
-        fused_levels, fused_tokens = self.fusion(levels, tokens, token_mask)
+    def fuse(self, levels: tuple[Tensor, ...], text: TextBatch, image_reads: bool = True) -> FusedFeatures:
+        """Fuses texts with pyramid levels that were encoded before: one image, many prompts.
+
+        image_reads: whether the image reads the text; without it what becomes of the image is the same for
+        every text, and for every number of texts side by side.
+        """
+        tokens = self.text(text)
+        fused_levels, fused_tokens = self.fusion(levels, tokens, text, image_reads)
         return FusedFeatures(
-            before=Features(levels, tokens, token_mask), after=Features(fused_levels, fused_tokens, token_mask)
+            before=Features(levels, tokens, text.token_mask),
+            after=Features(fused_levels, fused_tokens, text.token_mask),
         )
 
     def image_path(self, levels: tuple[Tensor, ...]) -> tuple[ImageRows, ...]:

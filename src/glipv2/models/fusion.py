@@ -155,12 +155,17 @@ class FusionLayer(nn.Module):
         self.image = DyConv(image_width, config.groups, config.deformable, config.reread_offsets)
 
     def forward(
-        self, levels: tuple[Tensor, ...], tokens: Tensor, token_mask: Tensor
+        self, levels: tuple[Tensor, ...], tokens: Tensor, text: TextBatch, image_reads: bool
     ) -> tuple[tuple[Tensor, ...], Tensor]:
         if self.cross is not None and self.text is not None:
-            flat, tokens = self.cross(flatten_levels(levels), tokens, token_mask)
+            flat = flatten_levels(levels)
+            if image_reads:
+                flat, tokens = self.cross(flat, tokens, text.token_mask)
+            else:
+                flat, rows = self.cross.of_image(flat)
+                tokens = self.cross.of_text(tokens, rows)
             levels = unflatten_levels(flat, levels)
-            tokens = self.text(tokens, token_mask[:, None])
+            tokens = self.text(tokens, text.readable())
         return self.image(levels), tokens
 
 
@@ -172,11 +177,11 @@ class FusionTower(nn.Module):
         self.layers = nn.ModuleList(FusionLayer(config, image_width, text_width) for _ in range(config.layers))
 
     def forward(
-        self, levels: tuple[Tensor, ...], tokens: Tensor, token_mask: Tensor
+        self, levels: tuple[Tensor, ...], tokens: Tensor, text: TextBatch, image_reads: bool = True
     ) -> tuple[tuple[Tensor, ...], Tensor]:
-        """levels [B, D, H_l, W_l] and tokens [B, L, T] to the fused pair of the same shapes."""
+        """levels [B, D, H_l, W_l] and the encoded tokens [B, L, T] of a text to the fused pair of the same shapes."""
         for layer in self.layers:
-            levels, tokens = layer(levels, tokens, token_mask)
+            levels, tokens = layer(levels, tokens, text, image_reads)
         return levels, tokens
 
     def image_path(self, levels: tuple[Tensor, ...]) -> tuple[ImageRows, ...]:

@@ -89,20 +89,28 @@ class TextEncoder(nn.Module):
 
     def forward(self, text: TextBatch) -> Tensor:
         """[B, L] ids to [B, L, T]; padding changes no real token."""
-        output = self.model(input_ids=text.token_ids, attention_mask=text.token_mask.long())
-        return self._offset(output.last_hidden_state)
+        if text.segments is None:
+            output = self.model(input_ids=text.token_ids, attention_mask=text.token_mask.long())
+            return self._offset(output.last_hidden_state, text)
+        return self._read(text, text.readable())
 
     def causal(self, text: TextBatch) -> Tensor:
         """The same where each token reads itself and the tokens before it alone: what comes later changes nothing."""
-        output = self.model(input_ids=text.token_ids, attention_mask=self._prepared(text.causal_mask()))
-        return self._offset(output.last_hidden_state)
+        return self._read(text, text.causal_mask())
 
-    def _offset(self, states: Tensor) -> Tensor:
-        """States [B, L, T] plus what prompt tuning has learned for their positions."""
+    def _read(self, text: TextBatch, readable: Tensor) -> Tensor:
+        """The last hidden states where each token reads those that a mask bool [B, L, L] says."""
+        ways = {} if text.segments is None else {"position_ids": text.places()}
+        output = self.model(input_ids=text.token_ids, attention_mask=self._prepared(readable), **ways)
+        return self._offset(output.last_hidden_state, text)
+
+    def _offset(self, states: Tensor, text: TextBatch) -> Tensor:
+        """States [B, L, T] plus what prompt tuning has learned for their places in their texts."""
         if self.offsets is None:
             return states
-        known = min(states.shape[1], self.offsets.shape[0])
-        return torch.cat([states[:, :known] + self.offsets[:known], states[:, known:]], dim=1)
+        places = text.places()
+        known = places < self.offsets.shape[0]
+        return states + self.offsets[places.clamp(max=self.offsets.shape[0] - 1)] * known[..., None]
 
     @torch.no_grad()
     def keeps_order(self) -> bool:
@@ -119,6 +127,25 @@ class TextEncoder(nn.Module):
         first, second = self.causal(TextBatch(ids, torch.ones_like(ids, dtype=torch.bool)))[:, :-1]
         self.train(was_training)
         return bool(torch.allclose(first, second, atol=1e-5))
+
+    @torch.no_grad()
+    def keeps_apart(self) -> bool:
+        """Whether texts side by side are read as each alone; found by trying, see `keeps_order`."""
+        if self.embeddings.is_meta:
+            return True
+        ids = torch.arange(4, device=self.embeddings.device)[None]
+        segments = torch.tensor([[0, 0, 1, 1]], device=ids.device)
+        real = torch.ones_like(ids, dtype=torch.bool)
+        was_training = self.training
+        self.eval()
+        try:
+            together = self(TextBatch(ids, real, segments)).view(2, 2, -1)
+            alone = self(TextBatch(ids.view(2, 2), real.view(2, 2)))
+        except TypeError:  # takes no positions
+            return False
+        finally:
+            self.train(was_training)
+        return bool(torch.allclose(together, alone, atol=1e-5))
 
     def _prepared(self, readable: Tensor) -> Tensor | dict[str, Tensor]:
         """A mask bool [B, L, L] as transformers wants it: with a head axis, and one for each kind of layer."""

@@ -70,16 +70,48 @@ class ImageBatch(TensorStruct):
 
 @dataclass(frozen=True)
 class TextBatch(TensorStruct):
-    """Token ids int64 [B, L] and token_mask bool [B, L] (True = a real token)."""
+    """Token ids int64 [B, L] and token_mask bool [B, L] (True = a real token).
+
+    segments int64 [B, L]: where several texts stand side by side in a row, which of them each token belongs
+    to, counted from 0; they do not read each other. Padding counts to the first. None = one text a row.
+    """
 
     token_ids: Tensor
     token_mask: Tensor
+    segments: Tensor | None = None
+
+    def readable(self) -> Tensor:
+        """Bool [B, 1 or L, L]: each token reads the real tokens of its own text."""
+        if self.segments is None:
+            return self.token_mask[:, None]
+        return (self.segments[:, :, None] == self.segments[:, None, :]) & self.token_mask[:, None]
 
     def causal_mask(self) -> Tensor:
-        """Bool [B, L, L]: each token reads itself and the real tokens before it."""
+        """Bool [B, L, L]: each token reads itself and the real tokens of its text before it."""
         length = self.token_mask.shape[1]
         earlier = torch.ones(length, length, dtype=torch.bool, device=self.token_mask.device).tril()
-        return earlier & self.token_mask[:, None, :]
+        return earlier & self.readable()
+
+    def places(self) -> Tensor:
+        """int64 [B, L]: how many tokens of its own text stand before each."""
+        index = torch.arange(self.token_ids.shape[1], device=self.token_ids.device).expand_as(self.token_ids)
+        if self.segments is None:
+            return index
+        begins = self.segments.diff(dim=1, prepend=self.segments[:, :1] - 1) != 0
+        return index - (index * begins).cummax(dim=1).values
+
+    def segment_map(self) -> Tensor:
+        """Bool [B, K, L]: the tokens of each of at most K texts a row; a row with fewer has empty ones."""
+        if self.segments is None:
+            return self.token_mask[:, None]
+        count = int(self.segments.max()) + 1 if self.segments.numel() else 1
+        numbers = torch.arange(count, device=self.segments.device)
+        return (self.segments[:, None] == numbers[:, None]) & self.token_mask[:, None]
+
+    def rows(self, indices: list[int]) -> TextBatch:
+        """Some of the rows."""
+        segments = None if self.segments is None else self.segments[indices]
+        return TextBatch(self.token_ids[indices], self.token_mask[indices], segments)
 
 
 @dataclass(frozen=True)
@@ -96,16 +128,15 @@ class PromptBatch(TensorStruct):
 
     def rows(self, indices: list[int]) -> PromptBatch:
         """The prompts of some of the images."""
-        text = TextBatch(self.text.token_ids[indices], self.text.token_mask[indices])
-        return PromptBatch(text, self.phrase_map[indices], self.phrase_labels[indices])
+        return PromptBatch(self.text.rows(indices), self.phrase_map[indices], self.phrase_labels[indices])
 
 
 @dataclass(frozen=True)
 class RegionTargets(TensorStruct):
     """Boxes to be found: boxes [B, N, 4]; box_mask bool [B, N]; positive_map bool [B, N, L].
 
-    judged bool [B]: texts of which it is known what they name. In the others (a question of which nobody
-    said where its words are seen) a region that matches nothing is no negative. None = all.
+    judged bool [B, L]: tokens of texts of which it is known what they name. For the others (a question of
+    which nobody said where its words are seen) a region that matches nothing is no negative. None = all.
     """
 
     boxes: Tensor
@@ -175,9 +206,10 @@ class TextQueryBatch(TensorStruct):
     """B images and Q texts about them: captions to be grounded, questions to be answered.
 
     texts: each with its phrases in characters, labelled by their place in it; prompts: the same as tokens,
-    one row a text; image_rows int64 [Q]: the image that each is about, so that an image is encoded once
-    for all of its texts. Training adds targets and words, one row a text, and questions answers float
-    [Q, A], how right each answer is. Texts of one image follow one another in the order of its truth.
+    R rows, one a text or, where texts of an image stand side by side, one an image that has any; image_rows
+    int64 [R]: the image that each is about, so that an image is encoded once for all of its texts. Training
+    adds targets and words, one a row, and questions answers float [Q, A], how right each answer is. Texts of
+    one image follow one another in the order of its truth.
     """
 
     images: ImageBatch

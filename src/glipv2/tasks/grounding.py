@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import torch
@@ -78,11 +78,12 @@ class Grounding:
         )
 
     def step(
-        self, levels: tuple[Tensor, ...], prompt: PromptBatch, targets: RegionTargets, words: WordTargets | None
-    ) -> GroundingStep:
+        self, levels: tuple[Tensor, ...], prompt: PromptBatch, targets: RegionTargets, words: WordTargets | None,
+        image_reads: bool = True,
+    ) -> GroundingStep:  # fmt: skip
         """Alignment, box and centerness terms, contrast and masked words; one pyramid row a prompt."""
         text, hidden = self._masked(prompt.text, words)
-        features = self.core.fuse(levels, self.core.text(text), text.token_mask)
+        features = self.core.fuse(levels, text, image_reads)
         found = grounding_loss(
             self.regions(features.after), targets, text.token_mask, self.regions.config.boxes, self.loss.grounding
         )
@@ -101,7 +102,7 @@ class Grounding:
         self, levels: tuple[Tensor, ...], prompt: PromptBatch, image_sizes: Tensor, selection: SelectionConfig
     ) -> list[ScoredBoxes]:
         """Scored boxes before suppression, one list entry a prompt, in the model-input frame."""
-        fused = self.core.fuse(levels, self.core.text(prompt.text), prompt.text.token_mask)
+        fused = self.core.fuse(levels, prompt.text)
         return self.candidates_in(fused.after, prompt, image_sizes, selection)
 
     def candidates_in(
@@ -144,7 +145,7 @@ class Grounding:
         ids, hidden = mask_words(
             text.token_ids, words.maskable, self.tokenizer.mask_id, self.tokenizer.vocab_size, self.loss.words
         )
-        return TextBatch(ids, text.token_mask), hidden
+        return replace(text, token_ids=ids), hidden
 
     def _contrast(
         self, head: ContrastHead, before: Features, found: GroundingTerms, targets: RegionTargets, words: WordTargets

@@ -30,7 +30,7 @@ class FusedTexts:
     image_sizes: Tensor
 
 
-def fused_texts(core: Core, batch: TextQueryBatch, divisor: int) -> Iterator[FusedTexts]:
+def fused_texts(core: Core, batch: TextQueryBatch, divisor: int, image_reads: bool = True) -> Iterator[FusedTexts]:
     """All texts of a batch, at most as many at once as images are, fused with their images.
 
     Only images of equal padded size meet in one step: no text's result depends on its neighbours.
@@ -44,12 +44,12 @@ def fused_texts(core: Core, batch: TextQueryBatch, divisor: int) -> Iterator[Fus
             rows = texts[start : start + len(image_rows)]
             own = [places[owners[row]] for row in rows]
             prompts = batch.prompts.rows(rows)
-            fused = core.fuse(tuple(level[own] for level in levels), core.text(prompts.text), prompts.text.token_mask)
+            fused = core.fuse(tuple(level[own] for level in levels), prompts.text, image_reads)
             yield FusedTexts(rows, fused.after, prompts, images.image_sizes[own])
 
 
 def levels_of_texts(core: Core, batch: TextQueryBatch) -> tuple[Tensor, ...]:
-    """Pyramid levels with one row a text; each image is encoded once."""
+    """Pyramid levels with one row a row of prompts; each image is encoded once."""
     return tuple(level[batch.image_rows] for level in core.image(batch.images.pixels))
 
 

@@ -42,6 +42,9 @@ class VqaConfig(TaskConfig):
     """`task=vqa`.
 
     questions_per_image: drawn for each image of a training batch, 0 = all; evaluation takes all of them.
+    image_reads: whether the image reads the question (deep fusion both ways, as GLIPv2 describes its core).
+    Without it an image passes the tower once for all of its questions, which stand side by side in training:
+    many questions an image cost little more than one. What a question is answered never depends on others.
     shown: how many of the likeliest answers a prediction holds.
     """
 
@@ -51,6 +54,7 @@ class VqaConfig(TaskConfig):
     headlines: ClassVar[tuple[str, ...]] = ("unknown_answers",)
 
     questions_per_image: int = 0
+    image_reads: bool = True
     shown: int = 5
     ranking: RankingConfig = field(default_factory=RankingConfig)
 
@@ -62,8 +66,10 @@ class VqaConfig(TaskConfig):
         """Questions with their answers and the boxes of their phrases; all of an image's for evaluation."""
         if training and data.augment.crop:
             raise UserError("a cropped image may answer its questions otherwise; set data.augment.crop=0")
-        tokenizer, most = model.tokenizer.build(), self.questions_per_image
-        return QuestionCollator(model.pixels, tokenizer, samples.answers, training=training, most=most)
+        return QuestionCollator(
+            model.pixels, model.tokenizer.build(), samples.answers, training=training, most=self.questions_per_image,
+            together=not self.image_reads,
+        )  # fmt: skip
 
 
 class VqaTask(Task):
@@ -77,6 +83,11 @@ class VqaTask(Task):
     def __init__(self, config: VqaConfig, parts: Parts, loss: LossConfig) -> None:
         super().__init__(config, parts)
         self.grounding = self.uses(Grounding.of(parts, loss))
+        if not config.image_reads and not self.core.text.keeps_apart():
+            raise UserError(
+                f"task.image_reads=false puts questions side by side, which {parts.core.config.text.architecture} "
+                f"does not read as each alone; leave it true, or take another model.text.architecture (bert does)"
+            )
         self.chooser = parts.chooser
         self.loss = loss
         self.metric: VqaAccuracy | None = None
@@ -90,8 +101,9 @@ class VqaTask(Task):
             raise UserError(f"no question about the images {', '.join(truth.name for truth in batch.truth[:3])}…")
         assert batch.targets is not None and batch.answers is not None, "a training batch carries targets"
         levels = levels_of_texts(self.core, batch)
-        step = self.grounding.step(levels, batch.prompts, batch.targets, batch.words)
-        logits = self.chooser(step.features.after)
+        step = self.grounding.step(levels, batch.prompts, batch.targets, batch.words, self.config.image_reads)
+        questions = batch.prompts.text.segment_map()
+        logits = self.chooser(step.features.after, questions)[questions.any(dim=-1)]
         answers = self.loss.answers * answer_loss(logits, batch.answers, self.chooser.config.exclusive)
         right = batch.answers.gather(1, logits.argmax(dim=1, keepdim=True)).mean()
         return LossReport({"answers": answers, **step.terms}, {"answers_right": right, **step.report})
@@ -99,8 +111,9 @@ class VqaTask(Task):
     def predictions(self, batch: TextQueryBatch) -> list[Answers]:
         """Answers to all questions about every image, with boxes of their phrases in original pixels."""
         found: dict[int, Answer] = {}
-        for some in fused_texts(self.core, batch, self.model_config.pixels.size_divisor):
-            probabilities = self.chooser.probabilities(self.chooser(some.features))
+        for some in fused_texts(self.core, batch, self.model_config.pixels.size_divisor, self.config.image_reads):
+            logits = self.chooser(some.features, some.prompts.text.segment_map())[:, 0]
+            probabilities = self.chooser.probabilities(logits)
             boxes = self.grounding.ranked(some.features, some.prompts, some.image_sizes, self.config.ranking)
             for row, own, likely in zip(some.rows, boxes, probabilities, strict=True):
                 found[row] = self._answer(grounded_text(batch, row, own), likely)

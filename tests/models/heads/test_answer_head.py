@@ -28,20 +28,25 @@ def head(config: AnswerHeadConfig = CONFIG) -> AnswerHead:
     return config.build(image_width=12, text_width=10, levels=2, first_stride=8, answers=5).eval()
 
 
+def answered(own: Features, model: AnswerHead | None = None) -> Tensor:
+    """Logits [B, A] of one question a row."""
+    return (model or head())(own, own.token_mask[:, None])[:, 0]
+
+
 def test_one_row_of_logits_a_text() -> None:
-    logits = head()(features())
+    logits = answered(features())
     assert logits.shape == (2, 5)
     assert logits.dtype == torch.float32
-    assert head()(features(texts=2)).isfinite().all()
+    assert answered(features(texts=2)).isfinite().all()
 
 
 def test_a_text_does_not_depend_on_its_neighbours_nor_on_its_padding() -> None:
     own = features()
     single = Features(tuple(level[1:] for level in own.levels), own.tokens[1:, :4], own.token_mask[1:, :4])
-    assert_close(head()(own)[1:], head()(single))
+    assert_close(answered(own)[1:], answered(single))
     changed = own.tokens.clone()
     changed[1, 4:] = 100
-    assert_close(head()(replace(own, tokens=changed)), head()(own))
+    assert_close(answered(replace(own, tokens=changed)), answered(own))
 
 
 @pytest.mark.parametrize("part", ["first token", "last token", "finest level", "coarsest level"])
@@ -51,8 +56,8 @@ def test_everything_that_is_given_is_read(part: str) -> None:
     place: Tensor = {"first token": tokens[:, 0], "last token": tokens[0, -1:], "finest level": levels[0][:, :, 3, 3],
                      "coarsest level": levels[1][:, :, 1, 2]}[part]  # fmt: skip
     place += 3
-    changed = head()(Features(tuple(levels), tokens, own.token_mask))
-    assert not torch.isclose(changed[0], head()(own)[0], atol=1e-6).all()
+    changed = answered(Features(tuple(levels), tokens, own.token_mask))
+    assert not torch.isclose(changed[0], answered(own)[0], atol=1e-6).all()
 
 
 @pytest.mark.parametrize("waves", [0, 6])
@@ -60,7 +65,7 @@ def test_a_mirrored_image_looks_different_only_where_positions_are_known(waves: 
     own = features()
     mirrored = replace(own, levels=tuple(level.flip(-1) for level in own.levels))
     model = head(replace(CONFIG, waves=waves))
-    assert torch.allclose(model(own), model(mirrored), atol=1e-5) == (waves == 0)
+    assert torch.allclose(answered(own, model), answered(mirrored, model), atol=1e-5) == (waves == 0)
 
 
 def test_positions_are_absolute_pixels() -> None:
@@ -82,11 +87,25 @@ def test_how_much_there_is_of_something_can_be_seen() -> None:
     three[0, :, [4, 6], [4, 1]] = 5
     coarse = torch.zeros(1, 12, 4, 4)
     text = features(texts=2)
-    logits = [model(Features((fine, coarse), text.tokens[:1], text.token_mask[:1])) for fine in (one, three)]
+    logits = [answered(Features((fine, coarse), text.tokens[:1], text.token_mask[:1]), model) for fine in (one, three)]
     assert not torch.allclose(*logits, atol=1e-4)
 
 
 @pytest.mark.parametrize("looks", [1, 3])
 def test_looks_can_be_chosen(looks: int) -> None:
     assert len(head(replace(CONFIG, looks=looks)).looks) == looks
-    assert head(replace(CONFIG, looks=looks))(features()).shape == (2, 5)
+    assert answered(features(), head(replace(CONFIG, looks=looks))).shape == (2, 5)
+
+
+def test_questions_side_by_side_are_answered_as_each_alone() -> None:
+    own = features()
+    questions = torch.zeros(2, 3, 6, dtype=torch.bool)
+    questions[0, 0, :2] = questions[0, 1, 2:] = questions[1, 0, :4] = True
+    together = head()(own, questions)
+    assert together.shape == (2, 3, 5)
+    assert together.isfinite().all()  # those without a token too
+    for row, place in questions.any(dim=-1).nonzero().tolist():
+        tokens = own.tokens[row : row + 1, questions[row, place]]
+        levels = tuple(level[row : row + 1] for level in own.levels)
+        alone = answered(Features(levels, tokens, torch.ones(tokens.shape[:2], dtype=torch.bool)))
+        assert_close(together[row, place], alone[0])

@@ -59,9 +59,12 @@ class AnswerHead(nn.Module):
             nn.Linear(2 * config.width, answers),
         )
 
-    def forward(self, features: Features) -> Tensor:
-        """Logits [Q, A] of Q questions, from features after fusion."""
-        asked = self.question(self._pooled(features.tokens, features.token_mask))
+    def forward(self, features: Features, questions: Tensor) -> Tensor:
+        """Logits [B, K, A] of at most K questions a row, from features after fusion.
+
+        questions bool [B, K, L]: the tokens of each; what is said of one without tokens means nothing.
+        """
+        asked = self.question(self._pooled(features.tokens, questions))
         rows = self._rows(features.levels)
         seen = asked
         for look in self.looks:
@@ -73,14 +76,16 @@ class AnswerHead(nn.Module):
         """Of each answer, as the head was trained."""
         return logits.softmax(dim=-1) if self.config.exclusive else logits.sigmoid()
 
-    def _pooled(self, tokens: Tensor, token_mask: Tensor) -> Tensor:
-        """The first token, [CLS], beside a weighted mean of all real ones: [Q, 2·T]."""
-        scores = self.token_scores(tokens)[..., 0].float().masked_fill(~token_mask, float("-inf"))
-        weights = scores.softmax(dim=1).to(tokens.dtype)
-        return torch.cat([tokens[:, 0], (weights[..., None] * tokens).sum(dim=1)], dim=-1)
+    def _pooled(self, tokens: Tensor, questions: Tensor) -> Tensor:
+        """The first token of each question, [CLS], beside a weighted mean of all of its own: [B, K, 2·T]."""
+        own = questions | ~questions.any(dim=-1, keepdim=True)  # a question without tokens has all, not none
+        scores = self.token_scores(tokens)[..., 0].float()[:, None].masked_fill(~own, float("-inf"))
+        means = scores.softmax(dim=-1).to(tokens.dtype) @ tokens
+        first = own.int().argmax(dim=-1, keepdim=True).expand(-1, -1, tokens.shape[-1])
+        return torch.cat([tokens.gather(1, first), means], dim=-1)
 
     def _rows(self, levels: tuple[Tensor, ...]) -> Tensor:
-        """Every position of every level, which know where and of which level they are: [Q, N, W]."""
+        """Every position of every level, which know where and of which level they are: [B, N, W]."""
         rows = self.rows(flatten_levels(levels))
         index = torch.cat([torch.full((level[0, 0].numel(),), i) for i, level in enumerate(levels)]).to(rows.device)
         rows = rows + self.levels[index]
@@ -91,7 +96,7 @@ class AnswerHead(nn.Module):
 
 
 class Look(nn.Module):
-    """Attention of one state [Q, W] over image rows [Q, N, W], and a feed-forward layer.
+    """Attention of states [B, K, W] over image rows [B, N, W], and a feed-forward layer.
 
     Beside the rows there is an empty place to attend to: how much attention it leaves to the rest tells
     how much there is of what was looked for, which a weighted mean alone can't.
@@ -113,14 +118,15 @@ class Look(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(self, state: Tensor, rows: Tensor) -> Tensor:
-        """The state after the look, [Q, W]."""
-        query = self.query(self.state_norm(state)).unflatten(-1, (self.heads, -1))
-        key = self.key(rows).unflatten(-1, (self.heads, -1))
-        value = self.value(rows).unflatten(-1, (self.heads, -1))
-        scores = torch.einsum("qhd,qnhd->qhn", query, key).float() * query.shape[-1] ** -0.5
-        empty = self.empty.float()[None, :, None] + math.log(rows.shape[1])  # at first half of all attention
-        weights = torch.cat([scores, empty.expand(len(rows), -1, 1)], dim=-1).softmax(dim=-1)[..., :-1]
-        seen = torch.einsum("qhn,qnhd->qhd", weights.to(value.dtype), value).flatten(1)
+        """The states after the look, [B, K, W]."""
+        query, key, value = (
+            layer(some).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+            for layer, some in ((self.query, self.state_norm(state)), (self.key, rows), (self.value, rows))
+        )
+        scores = (query @ key.transpose(-2, -1)).float() * query.shape[-1] ** -0.5  # [B, heads, K, N]
+        empty = self.empty.float()[None, :, None, None] + math.log(rows.shape[1])  # at first half of all attention
+        weights = torch.cat([scores, empty.expand(*scores.shape[:-1], 1)], dim=-1).softmax(dim=-1)[..., :-1]
+        seen = (weights.to(value.dtype) @ value).transpose(1, 2).flatten(2)
         state = state + self.dropout(self.out(seen))
         result: Tensor = state + self.dropout(self.feedforward(state))
         return result
