@@ -7,9 +7,12 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from hydra._internal.utils import get_args_parser
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, Quote, QuotedString
 from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import read_write
 
 from glipv2.config import COMMANDS, hint, known_keys
 from glipv2.errors import UserError, nearest
@@ -42,6 +45,18 @@ def hydra_words(command: str, words: Sequence[str]) -> list[str]:
             text = f"{parsed.get_key_element()}={QuotedString(word.partition('=')[2], Quote.single).with_quotes()}"
             raise UserError(f'{word}: several values are swept over with -m; as one text they need quotes, "{text}"')
     return [*overrides, *options]
+
+
+def job_words() -> list[str]:
+    """The words of the job that runs now, of a sweep's too: what Lightning starts a process with for each device.
+
+    Such a process has to find the folder of a sweep's job, which Lightning looks for as a single run's.
+    """
+    hydra = HydraConfig.get()
+    if hydra.mode == RunMode.MULTIRUN:
+        with read_write(hydra):
+            hydra.run.dir = hydra.runtime.output_dir
+    return [str(word) for word in hydra.overrides.task]
 
 
 def quoted(argument: str) -> str:

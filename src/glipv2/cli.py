@@ -103,7 +103,7 @@ def _run_hydra(command: str, arguments: list[str]) -> None:
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
-    from glipv2.arguments import explained, hydra_words
+    from glipv2.arguments import explained, hydra_words, job_words
     from glipv2.config import config_folder, register_schemas
     from glipv2.folders import take_back_empty
 
@@ -112,12 +112,14 @@ def _run_hydra(command: str, arguments: list[str]) -> None:
     words = [
         f"task_name={word[5:]}" if command == "predict" and word.startswith("task=") else word for word in arguments
     ]
+    script = sys.argv[0]
     sys.argv = [f"glipv2 {command}", *hydra_words(command, words)]  # Hydra would take task= for the group of presets
     begun = False
 
     def job(config: DictConfig) -> Any:
         nonlocal begun
         begun = True
+        sys.argv = [script, command, *job_words()]
         try:
             return JOBS[command](config)
         except UserError as error:  # these end here: on their way out Hydra would print a line of its own

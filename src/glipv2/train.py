@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -77,20 +77,21 @@ def _run(
 ) -> dict[str, float]:  # fmt: skip
     """Fits and scores; everything around is ready."""
     callbacks = training_callbacks(folder, config.task.monitor, config.trainer.progress, bool(loggers))
-    trainer = config.trainer.build(folder, callbacks, loggers)
-    with interruptible(f"at step {{step}} of {config.trainer.max_steps}; it is saved in {folder}", trainer):
+    trainer = config.trainer.build(folder, callbacks, loggers, config.task.skips())
+    steps = config.trainer.max_steps
+    with interruptible(lambda: f"at step {trainer.global_step} of {steps}; it is saved in {folder}", trainer):
         trainer.fit(task, datamodule=data, ckpt_path=resume)
     trained = time.perf_counter()
-    with interruptible(f"in the final evaluation; training is complete and saved in {folder}", trainer):
+    with interruptible(lambda: f"in the final evaluation; training is complete and saved in {folder}", trainer):
         scores = _finish(config, folder, task, data, trainer)
     speed = next(callback.images_per_second for callback in callbacks if isinstance(callback, Throughput))
     scores |= {
         "run/steps": trainer.global_step,
-        "run/train_seconds": trained - started,
         "run/seconds": time.perf_counter() - started,
-        "run/images_per_second": speed,
         "run/parameters": parameter_count(task),
     }
+    if speed:  # a run that was resumed for its evaluation alone measured none
+        scores |= {"run/train_seconds": trained - started, "run/images_per_second": speed}
     if trainer.is_global_zero:
         write_metrics(folder, scores)
         show_rows(summary(config.task, scores))
@@ -99,7 +100,7 @@ def _run(
 
 
 @contextmanager
-def interruptible(told: str, trainer: pl.Trainer) -> Iterator[None]:
+def interruptible(told: Callable[[], str], trainer: pl.Trainer) -> Iterator[None]:
     """Ctrl-C below says what is kept, once there is a step to keep."""
     try:
         with interrupts_as_such():
@@ -107,7 +108,7 @@ def interruptible(told: str, trainer: pl.Trainer) -> Iterator[None]:
     except KeyboardInterrupt as end:
         if trainer.global_step == 0:
             raise
-        raise Interrupted(told.format(step=trainer.global_step), resumable=True) from end
+        raise Interrupted(told(), resumable=True) from end
 
 
 def build_task(config: TrainConfig, start: Checkpoint | None = None, answers: Sequence[str] = ()) -> Task:

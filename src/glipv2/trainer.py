@@ -72,8 +72,13 @@ class TrainerConfig:
         """UserError for settings that this machine or Lightning can't follow."""
         self.build(None, [], [])
 
-    def build(self, folder: Path | None, callbacks: Sequence[Callback], loggers: Sequence[Logger]) -> pl.Trainer:
-        """The trainer; `folder` is the run's, None when nothing is to be written."""
+    def build(
+        self, folder: Path | None, callbacks: Sequence[Callback], loggers: Sequence[Logger], skips: bool = False
+    ) -> pl.Trainer:
+        """The trainer; `folder` is the run's, None when nothing is to be written.
+
+        skips: whether a step may leave parameters unused; over several devices strategy=auto then looks for them.
+        """
         import pytorch_lightning as pl
         from lightning_fabric.utilities.exceptions import MisconfigurationException
 
@@ -100,6 +105,10 @@ class TrainerConfig:
             "plugins": [whole_checkpoints()],
         }
         try:
-            return pl.Trainer(**{**settings, **self.options})
+            trainer = pl.Trainer(**{**settings, **self.options})
+            if skips and self.strategy == "auto" and isinstance(trainer.strategy, pl.strategies.DDPStrategy):
+                settings["strategy"] = "ddp_find_unused_parameters_true"
+                trainer = pl.Trainer(**{**settings, **self.options})
+            return trainer
         except (ValueError, TypeError, MisconfigurationException) as error:
             raise UserError(f"trainer: Lightning refuses these settings: {' '.join(str(error).split())}") from error

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -74,6 +77,20 @@ def test_weights_that_train_nothing_known_are_refused(
 def test_the_mean_counts_each_task_relative_to_its_best(joint: JointTask) -> None:
     scores = {task.config.monitor: 0.5 * task.config.best for task in joint.subtasks().values()}
     assert joint.summary(scores) == {"joint/mean": pytest.approx(0.5)}
+
+
+@pytest.mark.slow
+def test_two_processes_train_all_tasks_together(tmp_path: Path) -> None:
+    words = (*TINY, "task=joint", "loss=glipv2", "trainer.max_steps=8", "trainer.devices=2", "output=run")
+    ended = subprocess.run(
+        [sys.executable, "-m", "glipv2.cli", "train", *words],
+        cwd=tmp_path, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert ended.returncode == 0, ended.stderr
+    assert "MEMBER: 2/2" in ended.stderr
+    metrics = json.loads((tmp_path / "run/metrics.json").read_text())
+    assert metrics["run/steps"] == 8
+    assert all(stream.task.monitor in metrics for stream in JointConfig().streams().values())
 
 
 @pytest.mark.slow

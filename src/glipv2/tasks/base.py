@@ -76,6 +76,10 @@ class TaskConfig:
     def check(self, started: bool) -> None:
         """UserError for settings that can't work; started: whether training starts from other weights."""
 
+    def skips(self) -> bool:
+        """Whether a training step may leave trainable parameters unused, which several devices have to know."""
+        return False
+
     def streams(self) -> Mapping[str, Stream]:
         """The tasks that this one trains and measures, by name: itself, or several for a joint task."""
         return {self.name: Stream(self)}

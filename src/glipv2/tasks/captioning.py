@@ -37,8 +37,7 @@ class CaptioningConfig(TaskConfig):
 
     captions_per_image: drawn for each image of a training batch, 0 = all; evaluation compares with all.
     label_smoothing: what of each target goes to all words alike. grounded: the captions' phrases train the
-    grounding losses too, and phrases of what is written get boxes, chosen by `selection`. Without it parts
-    of the core are unused, and several devices need trainer.strategy=ddp_find_unused_parameters_true.
+    grounding losses too, and phrases of what is written get boxes, chosen by `selection`.
     """
 
     name: ClassVar[str] = "captioning"
@@ -56,6 +55,10 @@ class CaptioningConfig(TaskConfig):
     def assemble(self, parts: Parts, loss: LossConfig) -> CaptioningTask:
         """A captioner from a model's parts; UserError for a model that can't write."""
         return CaptioningTask(self, parts, loss)
+
+    def skips(self) -> bool:
+        """Nobody reads the last DyConv of an image that reads no caption."""
+        return not self.grounded
 
     def collator(self, model: ModelConfig, data: DataConfig, samples: SampleDataset, training: bool) -> Collator:
         """Captions drawn for training, every one for evaluation."""

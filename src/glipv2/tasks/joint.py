@@ -45,6 +45,10 @@ class JointConfig(TaskConfig):
         for stream in self.streams().values():
             stream.task.check(started=True)
 
+    def skips(self) -> bool:
+        """A step is of one task, the heads of the others rest."""
+        return True
+
     def streams(self) -> Mapping[str, Stream]:
         """The tasks with a weight."""
         return {name: Stream(self._part(name), weight) for name, weight in self.weights.items() if weight > 0}

@@ -62,6 +62,10 @@ class VqaConfig(TaskConfig):
         """An answerer from a model's parts; UserError when there is no answer to choose from."""
         return VqaTask(self, parts, loss)
 
+    def skips(self) -> bool:
+        """An image that reads no question has no use for the way from words to the image."""
+        return not self.image_reads
+
     def collator(self, model: ModelConfig, data: DataConfig, samples: SampleDataset, training: bool) -> Collator:
         """Questions with their answers and the boxes of their phrases; all of an image's for evaluation."""
         if training and data.augment.crop:
