@@ -140,8 +140,8 @@ def test_side_by_side_questions_train_as_they_are_answered(model_config: ModelCo
         found = [answer.texts[0] for own in task.predictions(collate(examples)) for answer in own.answers]
         levels = tuple(level[batch.image_rows] for level in task.core.image(batch.images.pixels))
         fused = task.core.fuse(levels, batch.prompts.text, image_reads=False)
-        questions = batch.prompts.text.segment_map()
-        best = task.chooser(fused.after, questions)[questions.any(dim=-1)].argmax(dim=1)
+        text = batch.prompts.text
+        best = task.chooser(fused.after, text, task.regions(fused.after))[text.segment_map().any(dim=-1)].argmax(dim=1)
     assert [task.answers[place] for place in best.tolist()] == found
 
 

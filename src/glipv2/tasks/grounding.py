@@ -34,6 +34,7 @@ from glipv2.structures import (
     FusedFeatures,
     ImageBatch,
     PromptBatch,
+    RegionOutputs,
     RegionTargets,
     TextBatch,
     Vocabulary,
@@ -47,11 +48,13 @@ Found = TypeVar("Found")
 
 @dataclass(frozen=True)
 class GroundingStep:
-    """A training step's terms by name, numbers to show, and the features for further heads."""
+    """A training step's terms by name, numbers to show, and for further heads the text, features and regions."""
 
     terms: dict[str, Tensor]
     report: dict[str, Tensor]
+    text: TextBatch
     features: FusedFeatures
+    regions: RegionOutputs
 
 
 @dataclass(frozen=True)
@@ -84,9 +87,8 @@ class Grounding:
         """Alignment, box and centerness terms, contrast and masked words; one pyramid row a prompt."""
         text, hidden = self._masked(prompt.text, words)
         features = self.core.fuse(levels, text, image_reads)
-        found = grounding_loss(
-            self.regions(features.after), targets, text.token_mask, self.regions.config.boxes, self.loss.grounding
-        )
+        regions = self.regions(features.after)
+        found = grounding_loss(regions, targets, text.token_mask, self.regions.config.boxes, self.loss.grounding)
         terms = {"alignment": found.alignment, "box": found.box, "centerness": found.centerness}
         if self.contrast is not None and words is not None:
             terms["contrast"] = self.loss.contrast.weight * self._contrast(
@@ -96,7 +98,7 @@ class Grounding:
             chosen = hidden >= 0
             logits = self.words(features.after.tokens[chosen], self.core.text.embeddings)
             terms["words"] = self.loss.words.weight * word_loss(logits, hidden[chosen])
-        return GroundingStep(terms, {"matched_regions": found.matched}, features)
+        return GroundingStep(terms, {"matched_regions": found.matched}, text, features, regions)
 
     def candidates(
         self, levels: tuple[Tensor, ...], prompt: PromptBatch, image_sizes: Tensor, selection: SelectionConfig
@@ -125,10 +127,9 @@ class Grounding:
         ]
 
     def ranked(
-        self, features: Features, prompt: PromptBatch, image_sizes: Tensor, ranking: RankingConfig
+        self, outputs: RegionOutputs, prompt: PromptBatch, image_sizes: Tensor, ranking: RankingConfig
     ) -> list[ScoredBoxes]:
         """The best boxes of every phrase, one list entry a text, in the model-input frame."""
-        outputs = self.regions(features)
         return [
             ranked_boxes(outputs, row, phrases, (height, width), self.regions.config.boxes, ranking)
             for row, (phrases, (height, width)) in enumerate(zip(prompt.phrase_map, image_sizes.tolist(), strict=True))

@@ -76,7 +76,9 @@ class PhraseGroundingTask(Task):
         """Every caption of every image with ranked boxes of its phrases, in original pixels."""
         found: dict[int, GroundedText] = {}
         for some in fused_texts(self.core, batch, self.model_config.pixels.size_divisor):
-            boxes = self.grounding.ranked(some.features, some.prompts, some.image_sizes, self.config.ranking)
+            boxes = self.grounding.ranked(
+                self.regions(some.features), some.prompts, some.image_sizes, self.config.ranking
+            )
             found |= {row: grounded_text(batch, row, own) for row, own in zip(some.rows, boxes, strict=True)}
         captions = by_image(batch, [found[row] for row in range(len(batch.texts))])
         return [GroundedCaptions(truth.image_size, own) for truth, own in zip(batch.truth, captions, strict=True)]

@@ -106,8 +106,8 @@ class VqaTask(Task):
         assert batch.targets is not None and batch.answers is not None, "a training batch carries targets"
         levels = levels_of_texts(self.core, batch)
         step = self.grounding.step(levels, batch.prompts, batch.targets, batch.words, self.config.image_reads)
-        questions = batch.prompts.text.segment_map()
-        logits = self.chooser(step.features.after, questions)[questions.any(dim=-1)]
+        said = self.chooser(step.features.after, step.text, step.regions)
+        logits = said[step.text.segment_map().any(dim=-1)]
         answers = self.loss.answers * answer_loss(logits, batch.answers, self.chooser.config.exclusive)
         right = batch.answers.gather(1, logits.argmax(dim=1, keepdim=True)).mean()
         return LossReport({"answers": answers, **step.terms}, {"answers_right": right, **step.report})
@@ -116,9 +116,10 @@ class VqaTask(Task):
         """Answers to all questions about every image, with boxes of their phrases in original pixels."""
         found: dict[int, Answer] = {}
         for some in fused_texts(self.core, batch, self.model_config.pixels.size_divisor, self.config.image_reads):
-            logits = self.chooser(some.features, some.prompts.text.segment_map())[:, 0]
+            outputs = self.regions(some.features)
+            logits = self.chooser(some.features, some.prompts.text, outputs)[:, 0]
             probabilities = self.chooser.probabilities(logits)
-            boxes = self.grounding.ranked(some.features, some.prompts, some.image_sizes, self.config.ranking)
+            boxes = self.grounding.ranked(outputs, some.prompts, some.image_sizes, self.config.ranking)
             for row, own, likely in zip(some.rows, boxes, probabilities, strict=True):
                 found[row] = self._answer(grounded_text(batch, row, own), likely)
         answers = by_image(batch, [found[row] for row in range(len(batch.texts))])

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
+from glipv2.models.fusion import flatten_levels
 from glipv2.models.heads.answers import AnswerHead, AnswerHeadConfig, position_code
-from glipv2.structures import Features
+from glipv2.structures import Features, RegionOutputs, TextBatch
 
 CONFIG = AnswerHeadConfig(width=16, heads=4, dropout=0.0)
 
@@ -30,7 +31,16 @@ def head(config: AnswerHeadConfig = CONFIG) -> AnswerHead:
 
 def answered(own: Features, model: AnswerHead | None = None) -> Tensor:
     """Logits [B, A] of one question a row."""
-    return (model or head())(own, own.token_mask[:, None])[:, 0]
+    text = TextBatch(torch.zeros_like(own.token_mask, dtype=torch.int64), own.token_mask)
+    return (model or head())(own, text, regions_of(own))[:, 0]
+
+
+def regions_of(own: Features) -> RegionOutputs:
+    """Regions that are aligned with tokens as some matrix says."""
+    rows = flatten_levels(own.levels)
+    matrix = torch.randn(12, 10, generator=torch.Generator().manual_seed(7))
+    nothing = rows.new_zeros(*rows.shape[:2], 4)
+    return RegionOutputs(rows @ matrix @ own.tokens.transpose(1, 2), nothing, rows[..., 0], nothing[0], (64, 16))
 
 
 def test_one_row_of_logits_a_text() -> None:
@@ -99,13 +109,22 @@ def test_looks_can_be_chosen(looks: int) -> None:
 
 def test_questions_side_by_side_are_answered_as_each_alone() -> None:
     own = features()
-    questions = torch.zeros(2, 3, 6, dtype=torch.bool)
-    questions[0, 0, :2] = questions[0, 1, 2:] = questions[1, 0, :4] = True
-    together = head()(own, questions)
-    assert together.shape == (2, 3, 5)
+    segments = torch.tensor([[0, 0, 1, 1, 1, 1], [0, 0, 0, 0, 0, 0]])
+    text = TextBatch(torch.zeros_like(segments), own.token_mask, segments)
+    together = head()(own, text, regions_of(own))
+    assert together.shape == (2, 2, 5)
     assert together.isfinite().all()  # those without a token too
+    questions = text.segment_map()
     for row, place in questions.any(dim=-1).nonzero().tolist():
         tokens = own.tokens[row : row + 1, questions[row, place]]
         levels = tuple(level[row : row + 1] for level in own.levels)
         alone = answered(Features(levels, tokens, torch.ones(tokens.shape[:2], dtype=torch.bool)))
         assert_close(together[row, place], alone[0])
+
+
+def test_what_words_are_aligned_with_changes_the_answer() -> None:
+    own = features()
+    text = TextBatch(torch.zeros(2, 6, dtype=torch.int64), own.token_mask)
+    regions = regions_of(own)
+    other = replace(regions, alignment_logits=regions.alignment_logits.roll(5, dims=1))
+    assert not torch.isclose(head()(own, text, other), head()(own, text, regions), atol=1e-5).all(dim=-1).any()
