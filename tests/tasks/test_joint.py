@@ -84,7 +84,8 @@ def test_two_processes_train_all_tasks_together(tmp_path: Path) -> None:
     words = (*TINY, "task=joint", "loss=glipv2", "trainer.max_steps=8", "trainer.devices=2", "output=run")
     ended = subprocess.run(
         [sys.executable, "-m", "glipv2.cli", "train", *words],
-        cwd=tmp_path, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=300, check=False,
+        cwd=tmp_path, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=300,
+        check=False,
     )  # fmt: skip
     assert ended.returncode == 0, ended.stderr
     assert "MEMBER: 2/2" in ended.stderr
