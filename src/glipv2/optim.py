@@ -19,13 +19,15 @@ class OptimConfig:
     """AdamW with warm-up.
 
     text_lr_factor and image_lr_factor: learning rate of the text encoder and of the image backbone
-    relative to `lr`; 0 freezes that part. schedule: "cosine" to `final_lr_factor`, "steps" (×0.1 at 67 % and 89 %, as
+    relative to `lr`; 0 freezes that part. lr_factors: the same for parameters whose names begin with a key
+    ("chooser", "core.fusion"; the longest counts, and overrules the former two). schedule: "cosine" to `final_lr_factor`, "steps" (×0.1 at 67 % and 89 %, as
     GLIP's recipe), or "constant". warmup_steps count from 0. Norms and biases get no decay.
     """
 
     lr: float = 1e-4
     text_lr_factor: float = 0.1
     image_lr_factor: float = 1.0
+    lr_factors: dict[str, float] = field(default_factory=dict)
     weight_decay: float = 1e-4
     betas: list[float] = field(default_factory=lambda: [0.9, 0.999])
     schedule: str = "cosine"
@@ -73,6 +75,9 @@ class OptimConfig:
 
     def _lr_factor(self, name: str) -> float:
         """Learning rate of a task's parameter relative to `lr`."""
+        known = [start for start in self.lr_factors if f"{name}.".startswith(f"{start}.")]
+        if known:
+            return self.lr_factors[max(known, key=len)]
         if name.startswith("core.text."):
             return self.text_lr_factor
         return self.image_lr_factor if name.startswith("core.image.backbone.") else 1.0

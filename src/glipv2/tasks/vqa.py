@@ -53,7 +53,7 @@ class VqaConfig(TaskConfig):
     monitor: ClassVar[str] = "vqa/accuracy"
     headlines: ClassVar[tuple[str, ...]] = ("unknown_answers",)
 
-    questions_per_image: int = 0
+    questions_per_image: int = 3
     image_reads: bool = True
     shown: int = 5
     ranking: RankingConfig = field(default_factory=RankingConfig)
