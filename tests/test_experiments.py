@@ -61,6 +61,13 @@ def test_every_experiment_composes_checks_and_builds(
     assert sum(parameter.numel() for parameter in task.parameters()) > 10_000
 
 
+@pytest.mark.parametrize("task", sorted(name for group, name in PRESETS if group == "task"))
+def test_any_task_takes_the_place_of_the_joint_one(task: str, compose: Compose) -> None:
+    config = compose(["experiment=shapes_joint_nano", f"task={task}"])
+    config.check()
+    assert config.task.name in task
+
+
 @pytest.mark.parametrize("name", sorted(EXPERIMENTS))
 def test_every_experiment_says_what_it_asks_and_how_it_is_run(name: str) -> None:
     text = EXPERIMENTS[name].read_text("utf-8")

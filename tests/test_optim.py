@@ -79,6 +79,6 @@ def test_a_part_can_have_its_own_rate_by_the_beginning_of_its_names() -> None:
         lr=1.0, text_lr_factor=0.5, lr_factors={"chooser": 0.25, "chooser.looks": 0.0, "core.text": 2.0}
     )
     rates = {name: config._lr_factor(name) for name in (
-        "chooser.classifier.0.weight", "chooser.looks.0.query.weight", "choosers.weight", "core.text.model.x", "regions.y"
+        "chooser.classifier.0.weight", "chooser.looks.0.query.weight", "choosers.weight", "core.text.x", "regions.y"
     )}  # fmt: skip
     assert list(rates.values()) == [0.25, 0.0, 1.0, 2.0, 1.0]

@@ -18,10 +18,11 @@ SCHEDULES = ("cosine", "steps", "constant")
 class OptimConfig:
     """AdamW with warm-up.
 
-    text_lr_factor and image_lr_factor: learning rate of the text encoder and of the image backbone
-    relative to `lr`; 0 freezes that part. lr_factors: the same for parameters whose names begin with a key
-    ("chooser", "core.fusion"; the longest counts, and overrules the former two). schedule: "cosine" to `final_lr_factor`, "steps" (×0.1 at 67 % and 89 %, as
-    GLIP's recipe), or "constant". warmup_steps count from 0. Norms and biases get no decay.
+    text_lr_factor and image_lr_factor: learning rate of the text encoder and of the image backbone relative to
+    `lr`; 0 freezes that part. lr_factors: the same for parameters whose names begin with a key ("chooser",
+    "core.fusion"; the longest counts, and overrules the former two). schedule: "cosine" to `final_lr_factor`,
+    "steps" (×0.1 at 67 % and 89 %, as GLIP's recipe), or "constant". warmup_steps count from 0. Norms and
+    biases get no decay.
     """
 
     lr: float = 1e-4

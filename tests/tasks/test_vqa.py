@@ -122,7 +122,7 @@ def test_side_by_side_questions_train_as_they_are_answered(model_config: ModelCo
         options = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64}
         model_config = replace(model_config, text=TextEncoderConfig("bert", options=options))
     torch.manual_seed(0)
-    config = VqaConfig(image_reads=False)
+    config = VqaConfig(image_reads=False, questions_per_image=0)
     task = config.build(model_config, LossConfig.grounding_only(), answer_vocabulary()).eval()
     assert isinstance(task, VqaTask)
     samples = ShapesDataset("train", 3, image_size=64, questions_per_scene=8)

@@ -106,9 +106,9 @@ class Evidence(nn.Module):
     """Tells each word of a question what it is aligned with, and the words one another.
 
     The region head is taught where each word is seen: what a word's regions look like, where they are and how
-    many are sure is most of an answer already. It only listens: answers teach the alignment nothing. Beside the regions there is an empty place for words of which
-    nothing is seen. Measured after 200 steps from a detector's weights (docs/tasks.md): accuracy 0.58 with it,
-    0.50 with looks at the image alone.
+    many are sure is most of an answer already. It only listens: answers teach the alignment nothing. Beside
+    the regions there is an empty place for words of which nothing is seen. Measured after 200 steps from a
+    detector's weights (docs/tasks.md): accuracy 0.58 with it, 0.50 with looks at the image alone.
     """
 
     def __init__(self, config: AnswerHeadConfig, text_width: int) -> None:
