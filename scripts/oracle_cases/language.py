@@ -12,6 +12,7 @@ from glipv2.errors import UserError
 from glipv2.metrics.answers import VqaAccuracy, answer_accuracy
 from glipv2.metrics.caption_tokens import tokenised
 from glipv2.metrics.captions import CaptionMetric, CaptionScores, token_scores
+from glipv2.metrics.meteor import check_meteor, meteor
 from glipv2.structures.answer_strings import normalised, without_punctuation
 from glipv2.structures.truth import AnswerTruth, CaptionTruth
 from oracle_cases.case import TOLERANCE, Case, Unmeasured, read
@@ -90,7 +91,7 @@ NAMES = {
     "Bleu_1": "bleu_1", "Bleu_2": "bleu_2", "Bleu_3": "bleu_3", "Bleu_4": "bleu_4", "ROUGE_L": "rouge_l",
     "CIDEr": "cider_d",
 }  # fmt: skip
-METEOR = Unmeasured("METEOR needs Java and its paraphrase table; no library gives its numbers without")
+METEOR = Unmeasured('METEOR is measured from the given tokens, with pip install "glipv2[meteor]" and Java')
 OTHER_TOKENS = 1e-4  # tolerance where the two tokenizers differ
 Lines = Mapping[str, Sequence[str]]
 
@@ -122,8 +123,19 @@ def _both(
 
 def _from_tokens(references: Lines, predictions: Lines) -> Record:
     ids = list(predictions)
-    every, *images = token_scores([predictions[own][0] for own in ids], [references[own] for own in ids])
-    return {"scores": _named(every), "per_image": {own: _named(one) for own, one in zip(ids, images, strict=True)}}
+    found, known = [predictions[own][0] for own in ids], [references[own] for own in ids]
+    every, *images = token_scores(found, known)
+    overall, each = _meteor(found, known)
+    rows = zip(ids, images, each, strict=True)
+    return {"scores": _named(every, overall), "per_image": {own: _named(one, alone) for own, one, alone in rows}}
+
+
+def _meteor(found: Sequence[str], known: Sequence[Sequence[str]]) -> tuple[Any, Sequence[Any]]:
+    try:
+        check_meteor()
+    except UserError:
+        return METEOR, [METEOR] * len(found)
+    return meteor(found, known)
 
 
 def _from_strings(gt: Record, predictions: Sequence[Record]) -> Record:
@@ -155,5 +167,5 @@ def _split_otherwise(gt: Record, predictions: Sequence[Record], tokens: tuple[Li
     return sum(ours != theirs for ours, theirs in pairs), len(pairs)
 
 
-def _named(scores: CaptionScores) -> Record:
-    return {theirs: getattr(scores, ours) for theirs, ours in NAMES.items()} | {"METEOR": METEOR}
+def _named(scores: CaptionScores, meteor: Any = METEOR) -> Record:
+    return {theirs: getattr(scores, ours) for theirs, ours in NAMES.items()} | {"METEOR": meteor}

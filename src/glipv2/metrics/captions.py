@@ -1,6 +1,6 @@
 """BLEU, ROUGE-L and CIDEr-D of captions: the numbers of the COCO caption evaluation, without Java.
 
-METEOR is not among them: its official numbers come from a Java program with a paraphrase table.
+METEOR, which is a Java program, comes with an extra: `glipv2.metrics.meteor`.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from torch import Tensor
 
 from glipv2.errors import UserError
 from glipv2.metrics.caption_tokens import tokenised
+from glipv2.metrics.meteor import meteor
 from glipv2.metrics.tables import (
     NO_BYTES,
     NO_LENGTHS,
@@ -247,20 +248,32 @@ class CaptionMetric(TableMetric):
 
 @dataclass(frozen=True)
 class CaptionReport:
-    """Scores, and the CIDEr-D of a caption of another image in each one's place: of writing without looking."""
+    """Scores, and the CIDEr-D of a caption of another image in each one's place: of writing without looking.
+
+    meteor: in [0, 1], -1 without images; None where it was not asked for.
+    """
 
     scores: CaptionScores
     cider_d_other_scene: float
+    meteor: float | None = None
 
     def flat(self, prefix: str) -> dict[str, float]:
         """For a logger: "captioning/cider_d", …, "captioning/cider_d_other_scene"."""
-        return {**self.scores.flat(prefix), f"{prefix}/cider_d_other_scene": self.cider_d_other_scene}
+        meteor = {} if self.meteor is None else {f"{prefix}/meteor": self.meteor}
+        return {**self.scores.flat(prefix), **meteor, f"{prefix}/cider_d_other_scene": self.cider_d_other_scene}
 
 
 class CaptionReportMetric(TableMetric):
-    """`CaptionMetric` with what the captions of other images would score; -1 for a single image."""
+    """`CaptionMetric` with what the captions of other images would score; -1 for a single image.
+
+    with_meteor: METEOR too, which takes an extra and a Java runtime (`check_meteor`).
+    """
 
     EMPTY = EMPTY
+
+    def __init__(self, with_meteor: bool = False) -> None:
+        super().__init__()
+        self.with_meteor = with_meteor
 
     def update(self, predictions: Sequence[str], truth: Sequence[CaptionTruth]) -> None:
         """Adds one caption an image, in the order of `truth`."""
@@ -271,4 +284,5 @@ class CaptionReportMetric(TableMetric):
         found, references = _tokenised(self.table())
         others = [lines[0] for lines in (*references[1:], *references[:1])]
         guessed = token_scores(others, references)[0].cider_d if len(others) > 1 else UNDEFINED
-        return CaptionReport(token_scores(found, references)[0], guessed)
+        overall = meteor(found, references)[0] if self.with_meteor else None
+        return CaptionReport(token_scores(found, references)[0], guessed, overall)

@@ -14,6 +14,7 @@ from glipv2.data.texts import CaptionCollator, no_prompts
 from glipv2.errors import UserError
 from glipv2.losses.glipv2 import LossConfig
 from glipv2.metrics.captions import CaptionReportMetric
+from glipv2.metrics.meteor import check_meteor
 from glipv2.models.generation import GenerationConfig
 from glipv2.models.heads.selection import ScoredBoxes, SelectionConfig
 from glipv2.structures import ImageBatch, ImageTruth, TextQueryBatch
@@ -37,7 +38,8 @@ class CaptioningConfig(TaskConfig):
 
     captions_per_image: drawn for each image of a training batch, 0 = all; evaluation compares with all.
     label_smoothing: what of each target goes to all words alike. grounded: the captions' phrases train the
-    grounding losses too, and phrases of what is written get boxes, chosen by `selection`.
+    grounding losses too, and phrases of what is written get boxes, chosen by `selection`. meteor: measured too,
+    by a Java program (pip install "glipv2[meteor]").
     """
 
     name: ClassVar[str] = "captioning"
@@ -49,12 +51,18 @@ class CaptioningConfig(TaskConfig):
     captions_per_image: int = 1
     label_smoothing: float = 0.1
     grounded: bool = False
+    meteor: bool = False
     generation: GenerationConfig = field(default_factory=GenerationConfig)
     selection: SelectionConfig = field(default_factory=SelectionConfig)
 
     def assemble(self, parts: Parts, loss: LossConfig) -> CaptioningTask:
         """A captioner from a model's parts; UserError for a model that can't write."""
         return CaptioningTask(self, parts, loss)
+
+    def check(self, started: bool) -> None:
+        """METEOR is there, if it is asked for."""
+        if self.meteor:
+            check_meteor()
 
     def skips(self) -> bool:
         """Nobody reads the last DyConv of an image that reads no caption."""
@@ -167,7 +175,7 @@ class CaptioningTask(Task):
         """Fresh caption metrics, and the search of the config."""
         self.vocabulary = samples.vocabulary
         self._search = self.config.generation
-        self.metric = CaptionReportMetric()
+        self.metric = CaptionReportMetric(self.config.meteor)
 
     def update_metric(self, predictions: Sequence[ImageCaption], batch: TextQueryBatch) -> None:
         """Counts one batch against all captions of its images."""
