@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import NoReturn, cast
 
 from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
@@ -12,7 +12,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, Quote, QuotedString
 from hydra.errors import HydraException
 from hydra.types import RunMode
-from omegaconf import read_write
+from omegaconf import DictConfig, read_write
 
 from glipv2.config import COMMANDS, hint, known_keys
 from glipv2.errors import UserError, nearest
@@ -54,7 +54,7 @@ def job_words() -> list[str]:
     """
     hydra = HydraConfig.get()
     if hydra.mode == RunMode.MULTIRUN:
-        with read_write(hydra):
+        with read_write(cast("DictConfig", hydra)):
             hydra.run.dir = hydra.runtime.output_dir
     return [str(word) for word in hydra.overrides.task]
 

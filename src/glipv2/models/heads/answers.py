@@ -132,12 +132,8 @@ class Evidence(nn.Module):
         empty = self.empty.float().expand(len(logits), 1, logits.shape[-1])
         weights = torch.cat([logits * self.sharpness, empty], dim=1).softmax(dim=1)[:, :-1]
         seen = weights.transpose(1, 2).to(rows.dtype) @ self.values(rows)
-        words = (
-            self.words(tokens)
-            + seen
-            + self.amounts(_amounts(logits, regions.centerness.detach().float()).to(seen.dtype))
-        )
-        words = self.norm(words)
+        amounts = _amounts(logits, regions.centerness.detach().float())
+        words: Tensor = self.norm(self.words(tokens) + seen + self.amounts(amounts.to(seen.dtype)))
         for layer in self.layers:
             words = layer(words, readable)
         return words
