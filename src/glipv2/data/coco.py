@@ -188,8 +188,9 @@ def read_images(records: Sequence[Any], folder: Path, faults: Faults) -> ImageRe
             dropped.add(identity)
             missing.append((place, name))
     if missing:  # told once: a wrong folder would otherwise fill the report
-        detail = f"{len(missing)} of {len(records)} image files are missing from {folder}, first '{missing[0][1]}'"
-        faults.add("missing image file", missing[0][0], detail, len(missing))
+        told = f"{len(missing)} of {len(records)} image files are missing from {folder}, first '{missing[0][1]}'"
+        places = [(place, f"image file '{name}' is missing from {folder}") for place, name in missing]
+        faults.add_several("missing image file", places, told)
     sizes = np.array([row[:2] for row in kept.values()], np.int64).reshape(-1, 2)
     names = np.array([row[2] for row in kept.values()], np.str_)
     return ImageRecords(np.array(list(kept), np.int64), sizes, names, frozenset(dropped))

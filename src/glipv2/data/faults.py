@@ -6,6 +6,10 @@ import json
 import logging
 import os
 from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,31 +25,76 @@ class RecordError(Exception):
     """A fault of one record. Its arguments: the kind, for counting, and what to tell."""
 
 
+@dataclass(frozen=True)
+class Fault:
+    """A fault of the record at `place` of a file. severe: the record can't be used; else it was mended (cut).
+
+    count: of how many records, where their places are not told.
+    """
+
+    path: Path
+    kind: str
+    place: str
+    detail: str
+    severe: bool = True
+    count: int = 1
+
+
+ORPHANS = "annotation of a faulty image"
+_gathering: ContextVar[list[Fault] | None] = ContextVar("gathering", default=None)
+
+
+@contextmanager
+def gathered() -> Iterator[list[Fault]]:
+    """Every fault that readers settle inside, one by one; with on_error="skip" the caller tells of them."""
+    found: list[Fault] = []
+    token = _gathering.set(found)
+    try:
+        yield found
+    finally:
+        _gathering.reset(token)
+
+
 class Faults:
     """All faults of a file by kind, with the words for the first few."""
 
     def __init__(self, path: Path) -> None:
         self.path, self.counts, self.shown = path, Counter[str](), list[str]()
         self.orphans = 0  # annotations whose image is at fault, not they
+        self._gathered = _gathering.get()
 
-    def add(self, kind: str, place: str, detail: str, count: int = 1) -> None:
-        """One fault, or several of a kind told in one go."""
-        self.counts[kind] += count
+    def add(self, kind: str, place: str, detail: str) -> None:
+        """One fault."""
+        self.add_several(kind, [(place, detail)], detail)
+
+    def add_several(self, kind: str, places: Sequence[tuple[str, str]], told: str) -> None:
+        """Faults of a kind, each with its place and detail, `told` in one go at the first place."""
+        self.counts[kind] += len(places)
         if len(self.shown) < SHOWN_FAULTS:
-            self.shown.append(f"{place}: {detail}")
+            self.shown.append(f"{places[0][0]}: {told}")
+        if self._gathered is not None:
+            self._gathered += (Fault(self.path, kind, place, detail) for place, detail in places)
+
+    def remark(self, kind: str, place: str, detail: str) -> None:
+        """What was mended in a record that is used; only `gathered` hears of it."""
+        if self._gathered is not None:
+            self._gathered.append(Fault(self.path, kind, place, detail, severe=False))
 
     def settle(self, on_error: str) -> dict[str, int]:
         """Raises for them all at once, or logs and gives their numbers."""
         if not self.counts:
             return {}
         if self.orphans and on_error == "skip":
-            self.counts["annotation of a faulty image"] += self.orphans
+            self.counts[ORPHANS] += self.orphans
+            if self._gathered is not None:
+                self._gathered.append(Fault(self.path, ORPHANS, "", "", count=self.orphans))
         total, kinds = self.counts.total(), ", ".join(f"{count} {kind}" for kind, count in self.counts.most_common())
         if on_error == "raise":
             remedy = "mend the file, or leave such records out with on_error=skip"
             first = f"{self.path}: {total} fault{'s' * (total > 1)}, first {self.shown[0]}; {remedy}"
             raise UserError("\n  then ".join([first, *self.shown[1:]]) + f"\n  in all {kinds}" * (total > 1))
-        logger.warning("%s: skipped %d records: %s; first %s", self.path, total, kinds, self.shown[0])
+        if self._gathered is None:
+            logger.warning("%s: skipped %d records: %s; first %s", self.path, total, kinds, self.shown[0])
         return dict(self.counts)
 
 
