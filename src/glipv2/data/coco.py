@@ -231,12 +231,16 @@ class _AnnotationReader:
     def read(self, records: Sequence[Any]) -> None:
         """Takes all records; a loop of 100 000 should stay below a second."""
         for index, record in enumerate(records):
+            before = self.clipped
             try:
                 self._take(record)
             except (RecordError, TypeError, ValueError, OverflowError) as error:
                 told = isinstance(error, RecordError)
                 kind, detail = error.args if told else ("malformed record", f"has a field of a wrong type ({error})")
                 self.faults.add(kind, place_of("annotations", index, record), detail)
+            else:
+                if self.clipped > before:
+                    self.faults.remark(*past_the_border(index, record))
 
     def rows(self) -> tuple[npt.NDArray[np.int64], tuple[npt.NDArray[Any], ...], PackedRows | None]:
         """Offsets [I + 1], the columns of `Instances` as flat arrays, and the masks.
@@ -305,6 +309,11 @@ def corners_within(bbox: Any, height: int, width: int) -> tuple[Corners, bool]:
         detail = f"bbox {bbox} lies outside the image of {width} x {height} pixels (or is not in pixels)"
         raise RecordError("box outside the image", detail)
     return cut, max(-left, -top, right - width, bottom - height) > ROUNDING
+
+
+def past_the_border(index: int, record: Any) -> tuple[str, str, str]:
+    """Kind, place and detail of a box that was cut."""
+    return "box past the border", place_of("annotations", index, record), f"bbox {record['bbox']} leaves its image"
 
 
 def _check_segmentation(value: Any, height: int, width: int, needed: bool) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from glipv2.data.coco import Corners, ImageRecords, corners_within, read_images
+from glipv2.data.coco import Corners, ImageRecords, corners_within, past_the_border, read_images
 from glipv2.data.faults import Faults, RecordError, check_folder, check_policy, place_of, read_json
 from glipv2.data.images import read_described, to_tensor
 from glipv2.data.packed import PackedRows, packed
@@ -196,12 +196,16 @@ class _BoxReader:
     def read(self, records: Sequence[Any]) -> None:
         """Takes all records."""
         for index, record in enumerate(records):
+            before = self.clipped
             try:
                 self._take(record)
             except (RecordError, TypeError, ValueError, OverflowError) as error:
                 told = isinstance(error, RecordError)
                 kind, detail = error.args if told else ("malformed record", f"has a field of a wrong type ({error})")
                 self.faults.add(kind, place_of("annotations", index, record), detail)
+            else:
+                if self.clipped > before:
+                    self.faults.remark(*past_the_border(index, record))
 
     def _take(self, record: Any) -> None:
         if not isinstance(record, dict):
