@@ -15,7 +15,6 @@ import numpy.typing as npt
 import torch
 from faster_coco_eval.core import mask as coco_mask
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from glipv2.data.faults import (
     Faults,
@@ -27,10 +26,10 @@ from glipv2.data.faults import (
     place_of,
     read_json,
 )
-from glipv2.data.images import read_described, to_tensor
 from glipv2.data.packed import PackedRows, packed
+from glipv2.data.truths import DescribedImages, described
 from glipv2.errors import UserError
-from glipv2.structures import Instances, Sample, Vocabulary
+from glipv2.structures import ImageTruth, Instances, Vocabulary
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +38,7 @@ ROUNDING = 1.0  # pixels a box may pass the border by, as annotation tools round
 Corners = tuple[float, float, float, float]
 
 
-class CocoDataset(Dataset[Sample]):
+class CocoDataset(DescribedImages):
     """Images and instances of a COCO file; masks only where asked for. Images without a box are kept (negatives).
 
     The record's width and height say in which frame its boxes are. An upright image of that size is given
@@ -105,7 +104,8 @@ class CocoDataset(Dataset[Sample]):
     def __len__(self) -> int:
         return len(self._images.names)
 
-    def __getitem__(self, index: int) -> Sample:
+    def truth(self, index: int) -> ImageTruth:
+        """See `DescribedImages`."""
         index = range(len(self))[index]
         own = slice(*self._offsets[index : index + 2].tolist())
         masks = None if self._packed is None else self._masks(self._packed, own, index)
@@ -113,8 +113,11 @@ class CocoDataset(Dataset[Sample]):
         instances = Instances(boxes, labels, is_crowd, areas, masks)
         name = str(self._images.names[index])
         height, width = self._images.sizes[index].tolist()
-        image = read_described(self.folder / name, (height, width), self.path)
-        return Sample(to_tensor(image), int(self._images.ids[index]), name, instances)
+        return described(int(self._images.ids[index]), name, (height, width), instances)
+
+    def described_by(self, index: int) -> Path:
+        """The one file."""
+        return self.path
 
     def _masks(self, masks: PackedRows, own: slice, index: int) -> Tensor:
         height, width = self._images.sizes[index].tolist()

@@ -9,13 +9,14 @@ from typing import ClassVar, Protocol
 from glipv2.data.augment import AugmentConfig
 from glipv2.data.prompts import PromptConfig
 from glipv2.errors import UserError, nearest
-from glipv2.structures import Sample, Vocabulary
+from glipv2.structures import ImageTruth, Sample, Vocabulary
 
 
 class SampleDataset(Protocol):
     """Typed samples in original pixels over one vocabulary.
 
-    AP is averaged over `scored_names`; `answers` are those that its questions can be taught with.
+    AP is averaged over `scored_names`; `answers` are those that its questions can be taught with. `truth` is all of a
+    sample but its picture, which is not decoded for it.
     """
 
     @property
@@ -30,6 +31,8 @@ class SampleDataset(Protocol):
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int, /) -> Sample: ...
+
+    def truth(self, index: int, /) -> ImageTruth: ...
 
 
 @dataclass

@@ -10,14 +10,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import Dataset
 
 from glipv2.data.coco import Corners, ImageRecords, corners_within, past_the_border, read_images
 from glipv2.data.faults import Faults, RecordError, check_folder, check_policy, place_of, read_json
-from glipv2.data.images import read_described, to_tensor
 from glipv2.data.packed import PackedRows, packed
+from glipv2.data.truths import DescribedImages, described
 from glipv2.errors import UserError
-from glipv2.structures import Caption, GroundedPhrase, Instances, Sample, Span, Vocabulary
+from glipv2.structures import Caption, GroundedPhrase, ImageTruth, Instances, Span, Vocabulary
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +33,7 @@ class GroundedBox:
     area: float
 
 
-class MdetrDataset(Dataset[Sample]):
+class MdetrDataset(DescribedImages):
     """Images with their captions; a phrase has the boxes that any of its characters' spans name.
 
     Phrases of a caption are its record's `tokens_positive_eval` where it has them, else every distinct span
@@ -99,7 +98,8 @@ class MdetrDataset(Dataset[Sample]):
     def __len__(self) -> int:
         return len(self._names)
 
-    def __getitem__(self, index: int) -> Sample:
+    def truth(self, index: int) -> ImageTruth:
+        """See `DescribedImages`."""
         index = range(len(self))[index]
         boxes: list[GroundedBox] = []
         captions = []
@@ -109,8 +109,11 @@ class MdetrDataset(Dataset[Sample]):
             boxes += own
         name = str(self._names[index])
         height, width = self._sizes[index].tolist()
-        image = read_described(self.folder / name, (height, width), self.path)
-        return Sample(to_tensor(image), int(self._ids[index]), name, instances_of(boxes), tuple(captions))
+        return described(int(self._ids[index]), name, (height, width), instances_of(boxes), tuple(captions))
+
+    def described_by(self, index: int) -> Path:
+        """The one file."""
+        return self.path
 
 
 def instances_of(boxes: Sequence[GroundedBox]) -> Instances:

@@ -17,6 +17,7 @@ from torchvision import tv_tensors
 from glipv2.data.augment import AugmentConfig
 from glipv2.data.dataset import SampleDataset
 from glipv2.data.images import to_tensor
+from glipv2.data.truths import truth_of
 from glipv2.pixels import PixelConfig
 from glipv2.structures import ImageTruth, Instances, Sample
 
@@ -80,23 +81,6 @@ def mentions_side(sample: Sample) -> bool:
     for question in sample.questions:
         texts += (question.text, *question.answers)
     return any(SIDES.search(text) for text in texts)
-
-
-def truth_of(sample: Sample) -> ImageTruth:
-    """The annotations as the data set gave them, for metrics and pictures."""
-    found = sample.instances
-    return ImageTruth(
-        image_id=sample.image_id,
-        name=sample.name,
-        image_size=sample.image_size,
-        boxes=found.boxes,
-        labels=found.labels,
-        is_crowd=found.is_crowd,
-        areas=found.areas,
-        masks=found.masks,
-        captions=sample.captions,
-        questions=sample.questions,
-    )
 
 
 def mirrored(image: Tensor, instances: Instances) -> tuple[Tensor, Instances]:
