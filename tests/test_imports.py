@@ -26,8 +26,8 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("tasks",),
     ("protocols",),
     ("config",),
-    ("checkpoints", "arguments"),
-    ("evaluate", "train", "inference", "predict", "conversion", "weights_command"),
+    ("checkpoints", "arguments", "parser"),
+    ("evaluate", "train", "inference", "predict", "conversion", "weights_command", "data_command"),
     ("cli",),
 )
 BESIDE = {
