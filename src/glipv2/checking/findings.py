@@ -34,6 +34,7 @@ CODES: Mapping[str, Code] = {
         Code("E105", "records about an image that is not listed", "list the image, or remove them (--fix DIR removes)"),
         Code("E106", "unknown categories", "list the category, or remove the boxes (--fix DIR removes)"),
         Code("E107", "questions and answers that don't fit together", "take both files from the same release"),
+        Code("W108", "records that are left out with their image", "mend the image's record"),
         Code(OTHER, "other faults of records", "mend the record or remove it"),
         Code("E201", "image files that are missing", "check --images, copy them, or remove the records (--fix DIR)"),
         Code("E202", "pictures that can't be read", "copy the picture again, or remove it (--fix DIR removes it)"),
@@ -68,7 +69,7 @@ CODES: Mapping[str, Code] = {
 
 # What readers call a fault -> its code. Faults of other words are `OTHER`.
 CODE_OF_KIND: Mapping[str, str] = {
-    "annotation of a faulty image": "E105",
+    "annotation of a faulty image": "W108",
     "answers about another image": "E107",
     "box not finite": "E302",
     "box outside the image": "E304",

@@ -12,12 +12,14 @@ from glipv2.data.coco import CocoDataset
 from glipv2.data.coco_split import CocoSplit
 from glipv2.data.dataset import SampleDataset
 from glipv2.data.faults import Fault, gathered, read_json
-from glipv2.data.joined import JoinedDataset
+from glipv2.data.images import SUFFIXES, image_paths, image_size
+from glipv2.data.joined import UNNAMED, JoinedDataset
 from glipv2.data.lvis import LvisDataset
 from glipv2.data.mdetr import MdetrDataset
 from glipv2.data.pictures import PictureJob
-from glipv2.data.truths import DescribedImages
+from glipv2.data.truths import DescribedImages, described
 from glipv2.errors import UserError
+from glipv2.structures import ImageTruth, Instances
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,30 @@ class Source:
     split: str
     path: Path
     images: Path | None = None
+
+
+class LoosePictures(DescribedImages):
+    """A picture, or those of a folder, of which nobody says anything."""
+
+    vocabulary = UNNAMED
+    scored_names: tuple[str, ...] = ()
+    answers: tuple[str, ...] = ()
+
+    def __init__(self, path: Path) -> None:
+        self.folder = path if path.is_dir() else path.parent
+        self.names = [picture.name for picture in image_paths(str(path))]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def truth(self, index: int) -> ImageTruth:
+        """Its name and size."""
+        name = self.names[index]
+        return described(index, name, image_size(self.folder / name), Instances.empty())
+
+    def described_by(self, index: int) -> Path:
+        """The picture itself."""
+        return self.folder / self.names[index]
 
 
 @dataclass
@@ -84,6 +110,8 @@ def open_source(source: Source) -> Opened:
 
 
 def _opened(source: Source) -> tuple[str, SampleDataset]:
+    if source.path.is_dir() or source.path.suffix.lower() in SUFFIXES:
+        return "pictures", LoosePictures(source.path)
     content = read_json(source.path, "a file of annotations")
     kind = kind_of(content)
     images = source.images or source.path.parent
@@ -101,4 +129,4 @@ def _opened(source: Source) -> tuple[str, SampleDataset]:
 
 def _without(message: str, file: str) -> str:
     """The message without the file that is told before it."""
-    return message.removeprefix(f"{file}: ")
+    return message.removeprefix(f"{file}: ").removeprefix(f"{file} ")

@@ -116,7 +116,7 @@ def _check_samples(opened: Opened, config: CheckConfig, report: CheckReport, pro
         try:
             truth = samples.truth(index)
         except UserError as error:  # the header of a picture whose size nobody else tells
-            report.findings.take([Finding("E202", file, f"sample {index}", str(error))])
+            report.findings.take([Finding("E202", file, f"picture {index}", str(error))])
             continue
         counts.add(truth, vocabulary.names)
         largest = max(largest, float(truth.boxes[:, 2:].amax())) if len(truth.boxes) else largest

@@ -28,7 +28,7 @@ def show(report: CheckReport, console: Console) -> None:
             show_rows(rows, console)
             console.print()
     for code, count in sorted(report.findings.counts.items()):
-        console.print(f"{code} {count} {CODES[code].title}", highlight=False, markup=False, soft_wrap=True)
+        console.print(f"{code} {CODES[code].title}: {count}", highlight=False, markup=False, soft_wrap=True)
         shown = [finding for finding in report.findings.shown if finding.code == code][:PLACES]
         for finding in shown:
             where = f"{finding.file}: {finding.place}" if finding.place else finding.file
