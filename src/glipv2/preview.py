@@ -101,7 +101,7 @@ def _with_boxes(picture: Image.Image, boxes: Tensor, words: Sequence[str], masks
     """A colour for each wording, boxes over masks."""
     colors = {wording: number for number, wording in enumerate(dict.fromkeys(words))}
     labels = [colors[wording] for wording in words]
-    if masks is not None and len(labels):
+    if masks is not None and labels:
         resized = F.interpolate(masks[:, None].to(torch.uint8), (picture.height, picture.width))[:, 0]
         picture = draw_masks(picture, resized.bool(), labels)
     return draw_boxes(picture, boxes.tolist(), words, labels)

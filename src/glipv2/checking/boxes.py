@@ -53,7 +53,9 @@ def corners_for_sizes(counts: SplitCounts, faults: Sequence[Fault], file: str) -
     """So many boxes past the border that their last two numbers must be corners."""
     past = sum(fault.kind in ("box past the border", "box outside the image") for fault in faults)
     if past >= ENOUGH and past > MANY * max(counts.boxes, 1):
-        what = f"{past} of {counts.boxes} boxes reach past the border of their image; are they [left, top, right, bottom]?"
+        what = (
+            f"{past} of {counts.boxes} boxes reach past the border of their image; are they [left, top, right, bottom]?"
+        )
         yield Finding("E306", file, "", what)
 
 

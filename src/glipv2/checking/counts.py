@@ -73,9 +73,7 @@ class SplitCounts:
             "box_sizes": dict(self.sizes),
             "box_sides": {str(side): self.sides[side] for side in SIDES},
             "image_sizes": self.image_sizes(),
-            "classes": {
-                name: {"boxes": count, "images": self.images_of[name]} for name, count in self.classes.items()
-            },
+            "classes": {name: {"boxes": count, "images": self.images_of[name]} for name, count in self.classes.items()},
         }
 
     def image_sizes(self) -> dict[str, list[int]]:

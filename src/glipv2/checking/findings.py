@@ -52,7 +52,7 @@ CODES: Mapping[str, Code] = {
         Code("W311", "boxes that reach past the border", "training cuts them; --fix DIR writes them cut"),
         Code("W312", "boxes thinner than a pixel", "check the units; such a box teaches nothing"),
         Code("W313", "boxes that are there twice", "remove one: it counts double and is never found"),
-        Code("E401", "spans outside their text or malformed", "count characters, not bytes or tokens (--fix DIR removes)"),
+        Code("E401", "spans outside their text or malformed", "count characters, not bytes (--fix DIR removes)"),
         Code("E402", "spans that don't match their phrase", "mend the span or the phrase"),
         Code("E403", "texts that are empty", "write the text or remove the record (--fix DIR removes)"),
         Code("E404", "texts longer than the model reads", "shorten or split them, or raise model.tokenizer.max_tokens"),

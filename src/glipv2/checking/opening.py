@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -100,7 +100,7 @@ def finding_of(fault: Fault) -> Finding:
 def open_source(source: Source) -> Opened:
     """Opens it leniently; whatever is wrong with it ends in the result, nothing is raised."""
     opened = Opened(source)
-    with gathered() as faults:
+    with gathered(mended=True) as faults:
         try:
             opened.kind, opened.samples = _opened(source)
         except UserError as error:
@@ -121,7 +121,8 @@ def _opened(source: Source) -> tuple[str, SampleDataset]:
         )
     if kind.startswith("grounded"):
         return kind, MdetrDataset(source.path, images, on_error="skip")
-    records: Sequence[object] = content.get("images", []) if isinstance(content, dict) else []
+    images_listed = content.get("images") if isinstance(content, dict) else None
+    records = images_listed if isinstance(images_listed, list) else []
     if any(isinstance(record, dict) and "neg_category_ids" in record for record in records):
         return "LVIS", LvisDataset(source.path, images, on_error="skip")
     return kind, CocoDataset(source.path, images, on_error="skip")

@@ -85,7 +85,9 @@ class CheckReport:
         }
 
 
-def check(sources: Sequence[Source], config: CheckConfig, progress: Progress = lambda what, done, every: None) -> CheckReport:
+def check(
+    sources: Sequence[Source], config: CheckConfig, progress: Progress = lambda what, done, every: None
+) -> CheckReport:
     """Reads all sources; nothing of them is changed, and nothing about them is raised."""
     report = CheckReport()
     pictures: list[tuple[str, list[PictureFacts]]] = []

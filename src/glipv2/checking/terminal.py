@@ -50,7 +50,8 @@ def _split_rows(splits: Sequence[SplitCounts]) -> list[list[str]]:
         numbers += [split.sizes[size] for size in ("small", "medium", "large")]
         numbers += [split.captions, split.phrases.total(), split.questions]
         rows.append([split.name, split.kind, *map(str, numbers)])
-    return rows
+    told = [place for place in range(len(rows[0])) if place < 3 or any(row[place] != "0" for row in rows[1:])]
+    return [[row[place] for place in told] for row in rows]
 
 
 def _class_rows(splits: Sequence[SplitCounts]) -> list[list[str]]:

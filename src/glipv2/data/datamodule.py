@@ -10,6 +10,7 @@ import pytorch_lightning as pl
 from torch.utils.data import DataLoader
 
 from glipv2.data.dataset import DataConfig, SampleDataset
+from glipv2.data.faults import gathered, tell_skipped
 from glipv2.data.mixing import MixedLoader
 from glipv2.data.transforms import Example, ExampleDataset
 from glipv2.errors import UserError
@@ -33,7 +34,7 @@ class DataModule(pl.LightningDataModule):
     """Wraps a data preset in loaders, one a task; the tasks say how examples become their batches.
 
     feeds: by task name. eval_split: what validation scores. Opens its data sets at once, so that
-    faults show before step 0.
+    faults show before step 0; `skipped` are the numbers of records left out, by file and kind.
     """
 
     def __init__(
@@ -45,8 +46,10 @@ class DataModule(pl.LightningDataModule):
         self.pixels = pixels
         self.feeds = feeds
         self.seed = seed
-        self.train_samples = self._opened("train") if train else {}
-        self.eval_samples = self._opened(eval_split)
+        with gathered() as faults:
+            self.train_samples = self._opened("train") if train else {}
+            self.eval_samples = self._opened(eval_split)
+        self.skipped = tell_skipped(faults)
 
     @property
     def vocabulary(self) -> Vocabulary:

@@ -41,18 +41,50 @@ class Fault:
 
 
 ORPHANS = "annotation of a faulty image"
-_gathering: ContextVar[list[Fault] | None] = ContextVar("gathering", default=None)
+_gathering: ContextVar[_Gathering | None] = ContextVar("gathering", default=None)
+
+
+@dataclass(frozen=True)
+class _Gathering:
+    found: list[Fault]
+    mended: bool
 
 
 @contextmanager
-def gathered() -> Iterator[list[Fault]]:
-    """Every fault that readers settle inside, one by one; with on_error="skip" the caller tells of them."""
-    found: list[Fault] = []
-    token = _gathering.set(found)
+def gathered(*, mended: bool = False) -> Iterator[list[Fault]]:
+    """Every fault that readers settle inside, one by one; with on_error="skip" the caller tells of them.
+
+    mended: also what is no reason to leave a record out.
+    """
+    gathering = _Gathering([], mended)
+    token = _gathering.set(gathering)
     try:
-        yield found
+        yield gathering.found
     finally:
         _gathering.reset(token)
+
+
+def tell_skipped(faults: Sequence[Fault]) -> dict[str, dict[str, int]]:
+    """Logs, a line a file, how many records were left out, and gives their numbers by file and kind.
+
+    A record that several tasks left out, each having opened the file for itself, counts once.
+    """
+    once = list({(fault.path, fault.place or fault.kind): fault for fault in reversed(faults) if fault.severe}.values())
+    found: dict[str, Counter[str]] = {}
+    for fault in reversed(once):
+        found.setdefault(str(fault.path), Counter())[fault.kind] += fault.count
+    for path, counts in found.items():
+        first = next(fault for fault in reversed(once) if str(fault.path) == path)
+        _log_skipped(path, counts, f"{first.place}: {first.detail}")
+    return {path: dict(counts) for path, counts in found.items()}
+
+
+def _log_skipped(path: Path | str, counts: Counter[str], first: str) -> None:
+    logger.warning("%s: skipped %d records: %s; first %s", path, counts.total(), _kinds(counts), first)
+
+
+def _kinds(counts: Counter[str]) -> str:
+    return ", ".join(f"{count} {kind}" for kind, count in counts.most_common())
 
 
 class Faults:
@@ -61,24 +93,24 @@ class Faults:
     def __init__(self, path: Path) -> None:
         self.path, self.counts, self.shown = path, Counter[str](), list[str]()
         self.orphans = 0  # annotations whose image is at fault, not they
-        self._gathered = _gathering.get()
+        self._gathering = _gathering.get()
 
     def add(self, kind: str, place: str, detail: str) -> None:
         """One fault."""
         self.add_several(kind, [(place, detail)], detail)
 
     def add_several(self, kind: str, places: Sequence[tuple[str, str]], told: str) -> None:
-        """Faults of a kind, each with its place and detail, `told` in one go at the first place."""
+        """Faults of a kind (at least one), each with its place and detail, `told` in one go at the first place."""
         self.counts[kind] += len(places)
         if len(self.shown) < SHOWN_FAULTS:
             self.shown.append(f"{places[0][0]}: {told}")
-        if self._gathered is not None:
-            self._gathered += (Fault(self.path, kind, place, detail) for place, detail in places)
+        if self._gathering is not None:
+            self._gathering.found.extend(Fault(self.path, kind, place, detail) for place, detail in places)
 
     def remark(self, kind: str, place: str, detail: str) -> None:
         """What was mended in a record that is used; only `gathered` hears of it."""
-        if self._gathered is not None:
-            self._gathered.append(Fault(self.path, kind, place, detail, severe=False))
+        if self._gathering is not None and self._gathering.mended:
+            self._gathering.found.append(Fault(self.path, kind, place, detail, severe=False))
 
     def settle(self, on_error: str) -> dict[str, int]:
         """Raises for them all at once, or logs and gives their numbers."""
@@ -86,15 +118,17 @@ class Faults:
             return {}
         if self.orphans and on_error == "skip":
             self.counts[ORPHANS] += self.orphans
-            if self._gathered is not None:
-                self._gathered.append(Fault(self.path, ORPHANS, "", "", count=self.orphans))
-        total, kinds = self.counts.total(), ", ".join(f"{count} {kind}" for kind, count in self.counts.most_common())
+            if self._gathering is not None:
+                self._gathering.found.append(Fault(self.path, ORPHANS, "", "", count=self.orphans))
+        total = self.counts.total()
         if on_error == "raise":
             remedy = "mend the file, or leave such records out with on_error=skip"
             first = f"{self.path}: {total} fault{'s' * (total > 1)}, first {self.shown[0]}; {remedy}"
-            raise UserError("\n  then ".join([first, *self.shown[1:]]) + f"\n  in all {kinds}" * (total > 1))
-        if self._gathered is None:
-            logger.warning("%s: skipped %d records: %s; first %s", self.path, total, kinds, self.shown[0])
+            raise UserError(
+                "\n  then ".join([first, *self.shown[1:]]) + f"\n  in all {_kinds(self.counts)}" * (total > 1)
+            )
+        if self._gathering is None:
+            _log_skipped(self.path, self.counts, self.shown[0])
         return dict(self.counts)
 
 

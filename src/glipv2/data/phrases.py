@@ -40,8 +40,8 @@ class PhraseBook:
     between words or, within a word, between tokens: of knowledge, suffix, prefix and name in this order.
 
     Everything worth knowing is warned about once, and kept: `cut` phrases, `trimmed` knowledge, names of
-    `unknown` tokens only, names that read the same (`alike`). Raises UserError for a name without a token, and where a name shares a token
-    with the text beside it.
+    `unknown` tokens only, names that read the same (`alike`). Raises UserError for a name without a token,
+    and where a name shares a token with the text beside it.
     """
 
     def __init__(

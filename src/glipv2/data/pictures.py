@@ -100,6 +100,6 @@ def _alone(job: PictureJob) -> PictureFacts:
     """One picture in a process of its own."""
     with ProcessPoolExecutor(1) as pool:
         try:
-            return pool.submit(read_picture, job).result()
+            return pool.submit(_read_chunk, [job]).result()[0]
         except BrokenProcessPool:
             return PictureFacts(job.path, problem=f"image {job.path} ended the process that read it; remove it")
