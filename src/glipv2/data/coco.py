@@ -66,8 +66,8 @@ class CocoDataset(DescribedImages):
         check_policy(on_error)
         self.path, self.folder = Path(annotations), Path(images)
         check_folder(self.folder)
-        content = self._content()
         faults = Faults(self.path)
+        content = self._content(faults)
         self.vocabulary = _vocabulary(content["categories"] if categories is None else categories, self.path)
         self._images = read_images(content["images"], self.folder, faults)
         reader = _AnnotationReader(self._images, self.vocabulary, with_masks, faults)
@@ -79,8 +79,8 @@ class CocoDataset(DescribedImages):
             logger.warning("%s: cut %d boxes that reach past the border of their image", self.path, reader.clipped)
         self._offsets, self._columns, self._packed = reader.rows()
 
-    def _content(self) -> dict[str, list[Any]]:
-        """The lists of the file; other layouts bring theirs into this form."""
+    def _content(self, faults: Faults) -> dict[str, list[Any]]:
+        """The lists of the file; other layouts bring theirs into this form and add what is unreadable to the faults."""
         return read_coco(self.path)
 
     @property

@@ -6,7 +6,7 @@ import json
 import logging
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -19,6 +19,7 @@ logger = logging.getLogger(__name__)
 
 POLICIES = ("raise", "skip")
 SHOWN_FAULTS = 5
+PLACE = "\0place"  # key of a record that says itself where it stands, as "line 3": it was read from another layout
 
 
 class RecordError(Exception):
@@ -170,9 +171,31 @@ def is_listed(path: str, listings: dict[str, frozenset[str]]) -> bool:
 
 
 def place_of(part: str, index: int, record: Any) -> str:
-    """Where a record stands in its file: "images[3] (id 7)"."""
+    """Where a record stands in its file: "images[3] (id 7)", or what it says itself (see PLACE)."""
+    if isinstance(record, dict) and PLACE in record:
+        return str(record[PLACE])
     identity = f" (id {record['id']})" if isinstance(record, dict) and "id" in record else ""
     return f"{part}[{index}]{identity}"
+
+
+def read_lines(path: Path, expected: str) -> Iterator[tuple[int, str]]:
+    """The lines of a text file that hold anything, with their numbers from 1; UserError where there is no such file."""
+    try:
+        with open(path, encoding="utf-8-sig") as file:  # some tools begin a file with a byte order mark
+            for number, line in enumerate(file, start=1):
+                if line.strip():
+                    yield number, line
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist; expected {expected}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} can't be read as text ({error}); expected {expected}") from None
+
+
+def first_there(names: Iterable[Any], folder: Path, listings: dict[str, frozenset[str]]) -> str | None:
+    """The first of the names that is a file below the folder, else the first; what is no name is passed by."""
+    tried = [name for name in names if isinstance(name, str) and name]
+    there = (name for name in tried if is_listed(os.path.join(folder, name), listings))
+    return next(there, tried[0] if tried else None)
 
 
 def is_whole(value: Any) -> bool:

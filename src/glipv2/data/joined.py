@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +16,7 @@ from glipv2.data.answers import commonest_answers, plain
 from glipv2.data.coco import read_images
 from glipv2.data.dataset import SampleDataset
 from glipv2.data.faults import Faults, check_folder
+from glipv2.data.image_ids import number_of
 from glipv2.data.images import SUFFIXES, image_size
 from glipv2.data.packed import PackedRows, packed
 from glipv2.data.questions import AskedRow
@@ -26,7 +26,6 @@ from glipv2.structures import Caption, ImageTruth, Instances, Question, Sample, 
 
 logger = logging.getLogger(__name__)
 
-NUMBER = re.compile(r"(?:^|\D)(\d{1,18})$")  # at the end of a file's name without suffix: COCO_val2014_000000000042
 UNNAMED = Vocabulary(("object",))  # of images without boxes, which have no classes
 
 
@@ -100,10 +99,10 @@ class ImageFiles(DescribedImages):
 def _numbered_files(folder: Path) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.str_]]:
     found: dict[int, str] = {}
     for path in sorted(folder.iterdir()):
-        number = NUMBER.search(path.stem) if path.suffix.lower() in SUFFIXES else None
+        number = number_of(path.name) if path.suffix.lower() in SUFFIXES else None
         if number is None:
             continue
-        other = found.setdefault(int(number[1]), path.name)
+        other = found.setdefault(number, path.name)
         if other != path.name:
             raise UserError(
                 f"{folder}: {other} and {path.name} have the same number; give a file that lists the images"

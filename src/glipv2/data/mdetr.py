@@ -46,8 +46,8 @@ class MdetrDataset(DescribedImages):
         check_policy(on_error)
         self.path, self.folder = Path(annotations), Path(images)
         check_folder(self.folder)
-        content = _read_mdetr(self.path)
         faults = Faults(self.path)
+        content = self._content(faults)
         records = read_images(content["images"], self.folder, faults)
         captions = _read_captions(content["images"], records, faults)
         boxes = _BoxReader(records, captions, faults)
@@ -69,6 +69,10 @@ class MdetrDataset(DescribedImages):
         self._sizes = np.array(list(sizes.values()), np.int64)
         self._ids = np.array(list(_image_ids(texts).values()), np.int64)
         self._texts = PackedRows(packed([_bare(*one) for one in own]) for own in texts.values())
+
+    def _content(self, faults: Faults) -> dict[str, list[Any]]:
+        """The lists of the file; other layouts bring theirs into this form and add what is unreadable to the faults."""
+        return _read_mdetr(self.path)
 
     @property
     def vocabulary(self) -> Vocabulary:
