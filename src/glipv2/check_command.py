@@ -12,7 +12,7 @@ from glipv2.errors import UserError
 from glipv2.parser import Parser
 
 if TYPE_CHECKING:
-    from glipv2.checking.fixing import Change
+    from glipv2.checking.fixing import FileChange
     from glipv2.checking.opening import Source
     from glipv2.checking.runner import CheckReport
 
@@ -146,5 +146,5 @@ def _fix(report: CheckReport, sources: list[Source], folder: Path) -> None:
     print(f"{folder}: cleaned copies; {len(changes)} changes{more}, all of them in {folder / 'changes.json'}")
 
 
-def _told(change: Change) -> str:
+def _told(change: FileChange) -> str:
     return f"  {change.file}: {change.place}: {change.what}" if change.place else f"  {change.file}: {change.what}"

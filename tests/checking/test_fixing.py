@@ -9,14 +9,15 @@ from typing import Any
 import pytest
 from checked import checked, codes, written
 from coco_file import good
+from formats import detection_lines, grounding_lines, write_lines, write_pictures
 from split_files import captions, grounding
 
-from glipv2.checking.fixing import Change, fix
+from glipv2.checking.fixing import FileChange, fix
 from glipv2.checking.opening import Source
 from glipv2.errors import UserError
 
 
-def fixed(folder: Path, content: Any) -> tuple[dict[str, Any], list[Change]]:
+def fixed(folder: Path, content: Any) -> tuple[dict[str, Any], list[FileChange]]:
     """The cleaned content, which a second check accepts, and the changes."""
     source = Source("train", written(folder, content), folder / "images")
     report = checked(source)
@@ -25,7 +26,7 @@ def fixed(folder: Path, content: Any) -> tuple[dict[str, Any], list[Change]]:
     again = checked(Source("train", target, folder / "images"))
     assert codes(again) == {}, [str(finding) for finding in again.findings.shown]
     listed = json.loads((folder / "clean" / "changes.json").read_text())
-    assert [Change(**change) for change in listed] == changes
+    assert [FileChange(**change) for change in listed] == changes
     return json.loads(target.read_text()), changes
 
 
@@ -108,3 +109,41 @@ def test_a_file_of_which_nothing_is_left_is_said_so(folder: Path) -> None:
     source = Source("train", written(folder, content), folder / "images")
     changes = fix([source], {}, folder / "clean")
     assert changes[-1].what.startswith("nothing usable is left")
+
+
+def fixed_lines(folder: Path, lines: list[Any]) -> tuple[list[Any], list[FileChange]]:
+    """The cleaned ODVG lines, blank ones None, and the changes."""
+    source = Source("train", write_lines(folder / "lines.jsonl", lines), write_pictures(folder / "images"))
+    changes = fix([source], {}, folder / "clean")
+    again = checked(Source("train", folder / "clean" / "lines.jsonl", folder / "images"))
+    assert not again.findings.errors, [str(finding) for finding in again.findings.shown]
+    rows = (folder / "clean" / "lines.jsonl").read_text().splitlines()
+    return [json.loads(row) if row else None for row in rows], changes
+
+
+@pytest.mark.parametrize("lines", [detection_lines(), grounding_lines()], ids=["detection", "grounding"])
+def test_good_lines_are_copied_as_they_are(tmp_path: Path, lines: list[Any]) -> None:
+    assert fixed_lines(tmp_path, lines) == (lines, [])
+
+
+def test_faulty_items_and_lines_are_removed(tmp_path: Path) -> None:
+    lines = detection_lines()
+    lines[0]["detection"]["instances"].insert(0, {"bbox": [5, 5, 5, 9], "label": 18, "category": "dog"})
+    lines[0]["detection"]["instances"].append({"bbox": [30, 5, 60, 9], "label": 18, "category": "dog"})
+    clean, changes = fixed_lines(tmp_path, [lines[0], "{no json", lines[1]])
+    assert clean[1] is None
+    assert clean[2] == lines[1]
+    assert [one["bbox"] for one in clean[0]["detection"]["instances"]][:2] == [[2, 4, 12, 14], [0.5, 0.25, 40, 20]]
+    assert clean[0]["detection"]["instances"][2]["bbox"] == [30, 5, 40, 9]
+    places = {change.place: change.what for change in changes}
+    assert set(places) == {"line 1: instances[0]", "line 1: instances[3]", "line 2"}
+    assert places["line 1: instances[3]"] == "bbox [30, 5, 60, 9] cut to [30, 5, 40, 9]"
+
+
+def test_regions_at_fault_go_and_their_caption_stays(tmp_path: Path) -> None:
+    lines = grounding_lines()
+    lines[0]["grounding"]["regions"][1]["tokens_positive"] = [[10, 99]]
+    clean, changes = fixed_lines(tmp_path, lines)
+    assert [region["phrase"] for region in clean[0]["grounding"]["regions"]] == ["A dog"]
+    assert clean[1:] == lines[1:]
+    assert [change.place for change in changes] == ["line 1: regions[1]"]

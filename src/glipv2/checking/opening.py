@@ -16,6 +16,7 @@ from glipv2.data.images import SUFFIXES, image_paths, image_size
 from glipv2.data.joined import UNNAMED, JoinedDataset
 from glipv2.data.lvis import LvisDataset
 from glipv2.data.mdetr import MdetrDataset
+from glipv2.data.odvg import OdvgDetection, OdvgGrounding
 from glipv2.data.pictures import PictureJob
 from glipv2.data.truths import DescribedImages, described
 from glipv2.errors import UserError
@@ -112,6 +113,10 @@ def open_source(source: Source) -> Opened:
 def _opened(source: Source) -> tuple[str, SampleDataset]:
     if source.path.is_dir() or source.path.suffix.lower() in SUFFIXES:
         return "pictures", LoosePictures(source.path)
+    if source.path.suffix == ".jsonl":
+        grounded = "grounding" in source.path.read_text()
+        reader = OdvgGrounding if grounded else OdvgDetection
+        return "ODVG", reader(source.path, source.images or source.path.parent, on_error="skip")
     content = read_json(source.path, "a file of annotations")
     kind = kind_of(content)
     images = source.images or source.path.parent
