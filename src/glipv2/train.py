@@ -94,6 +94,9 @@ def _run(
     }
     if data.skipped:
         scores["run/skipped_records"] = sum(count for kinds in data.skipped.values() for count in kinds.values())
+    if data.skipped_pictures:
+        scores["run/skipped_pictures"] = data.skipped_pictures
+        log_facts(loggers, {"skipped_pictures": data.skipped_pictures})
     if speed:  # a run that was resumed for its evaluation alone measured none
         scores |= {"run/train_seconds": trained - started, "run/images_per_second": speed}
     if trainer.is_global_zero:
