@@ -29,6 +29,7 @@ commands
                                                    glipv2 evaluate weights=glip_t.safetensors protocol=coco …
   predict    find names in pictures              glipv2 predict weights=runs/demo images=photo.jpg text="a cup. a dog."
   report     one HTML page about runs            glipv2 report runs/demo
+  data       convert annotation files            glipv2 data convert instances.json OUT --to odvg
   weights    say what a file is, import it       glipv2 weights import glip_tiny.pth -o glip_t.safetensors
 
 `glipv2 COMMAND --help` lists its groups, presets and keys. Sweep with -m: glipv2 train -m experiment=a,b seed=1,2,3
@@ -89,12 +90,14 @@ def _run(command: str, arguments: list[str]) -> None:
         _run_hydra(command, arguments)
     elif command == "report":
         _report(arguments)
+    elif command == "data":
+        _data(arguments)
     elif command == "weights":
         _weights(arguments)
     else:
         from glipv2.errors import nearest
 
-        known = ("train", "evaluate", "predict", "report", "weights")
+        known = ("train", "evaluate", "predict", "report", "data", "weights")
         raise UserError(f"no command '{command}'; {nearest(command, known)}")
 
 
@@ -205,6 +208,15 @@ def _report(arguments: list[str]) -> None:
     if output.is_dir():
         raise UserError(f"output={output}: expected a file, but this is a folder; try output={output / 'report.html'}")
     print(write_report(runs, output))
+
+
+def _data(arguments: list[str]) -> None:
+    from glipv2.data_command import data_command
+
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    status = data_command(arguments)
+    if status:
+        sys.exit(status)
 
 
 def _weights(arguments: list[str]) -> None:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from typing import NoReturn
 
-from glipv2.errors import UserError
+from glipv2.parser import Parser
 
 EXAMPLES = """\
 examples
@@ -15,13 +14,6 @@ examples
   glipv2 weights import hf://GLIPModel/GLIP/glip_large_model.pth -o glip_l.safetensors --tokenizer bert-base-uncased/
   glipv2 predict weights=glip_t.safetensors images=photo.jpg text="a cup. a dog."
 """
-
-
-class Parser(argparse.ArgumentParser):
-    """argparse whose complaints are one line, like every other one of this command."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"{self.prog}: {message}; {self.prog} --help shows its form")
 
 
 def weights_command(arguments: Sequence[str]) -> None:
@@ -53,12 +45,11 @@ def _parser() -> Parser:
         description="Reads weights files without running code in them.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     actions = parser.add_subparsers(dest="action", metavar="import|info", required=True, parser_class=Parser)
-    info = actions.add_parser("info", help="say what a file is", allow_abbrev=False)
+    info = actions.add_parser("info", help="say what a file is")
     info.add_argument("file", metavar="FILE", help="a weights file, a run's folder or hf://ORG/REPO/path")
-    read = actions.add_parser("import", help="write it as a .safetensors of this project", allow_abbrev=False)
+    read = actions.add_parser("import", help="write it as a .safetensors of this project")
     read.add_argument("file", metavar="FILE", help="released GLIP, mmdetection's GLIP, or a checkpoint of this project")
     read.add_argument("-o", "--output", metavar="OUT.safetensors", required=True, help="the file to write")
     read.add_argument("--partial", action="store_true", help="write it even where tensors are missing or misshapen")

@@ -15,7 +15,6 @@ import numpy.typing as npt
 import torch
 from faster_coco_eval.core import mask as coco_mask
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from glipv2.data.faults import (
     Faults,
@@ -27,19 +26,21 @@ from glipv2.data.faults import (
     place_of,
     read_json,
 )
-from glipv2.data.images import read_described, to_tensor
 from glipv2.data.packed import PackedRows, packed
+from glipv2.data.truths import DescribedImages, described
 from glipv2.errors import UserError
-from glipv2.structures import Instances, Sample, Vocabulary
+from glipv2.structures import ImageTruth, Instances, Vocabulary
 
 logger = logging.getLogger(__name__)
 
 MIN_SIDE = 0.01  # pixels; a thinner box is a line, and vanishes in float32 on a large image
+MAX_SIDE = 2**31  # pixels of an image; what claims more is no size
+MAX_AREA = 1e30  # square pixels; the square root of what float32 holds
 ROUNDING = 1.0  # pixels a box may pass the border by, as annotation tools round, before it is reported
 Corners = tuple[float, float, float, float]
 
 
-class CocoDataset(Dataset[Sample]):
+class CocoDataset(DescribedImages):
     """Images and instances of a COCO file; masks only where asked for. Images without a box are kept (negatives).
 
     The record's width and height say in which frame its boxes are. An upright image of that size is given
@@ -65,8 +66,8 @@ class CocoDataset(Dataset[Sample]):
         check_policy(on_error)
         self.path, self.folder = Path(annotations), Path(images)
         check_folder(self.folder)
-        content = self._content()
         faults = Faults(self.path)
+        content = self._content(faults)
         self.vocabulary = _vocabulary(content["categories"] if categories is None else categories, self.path)
         self._images = read_images(content["images"], self.folder, faults)
         reader = _AnnotationReader(self._images, self.vocabulary, with_masks, faults)
@@ -78,8 +79,8 @@ class CocoDataset(Dataset[Sample]):
             logger.warning("%s: cut %d boxes that reach past the border of their image", self.path, reader.clipped)
         self._offsets, self._columns, self._packed = reader.rows()
 
-    def _content(self) -> dict[str, list[Any]]:
-        """The lists of the file; other layouts bring theirs into this form."""
+    def _content(self, faults: Faults) -> dict[str, list[Any]]:
+        """The lists of the file; other layouts bring theirs into this form and add what is unreadable to the faults."""
         return read_coco(self.path)
 
     @property
@@ -105,7 +106,8 @@ class CocoDataset(Dataset[Sample]):
     def __len__(self) -> int:
         return len(self._images.names)
 
-    def __getitem__(self, index: int) -> Sample:
+    def truth(self, index: int) -> ImageTruth:
+        """See `DescribedImages`."""
         index = range(len(self))[index]
         own = slice(*self._offsets[index : index + 2].tolist())
         masks = None if self._packed is None else self._masks(self._packed, own, index)
@@ -113,8 +115,11 @@ class CocoDataset(Dataset[Sample]):
         instances = Instances(boxes, labels, is_crowd, areas, masks)
         name = str(self._images.names[index])
         height, width = self._images.sizes[index].tolist()
-        image = read_described(self.folder / name, (height, width), self.path)
-        return Sample(to_tensor(image), int(self._images.ids[index]), name, instances)
+        return described(int(self._images.ids[index]), name, (height, width), instances)
+
+    def described_by(self, index: int) -> Path:
+        """The one file."""
+        return self.path
 
     def _masks(self, masks: PackedRows, own: slice, index: int) -> Tensor:
         height, width = self._images.sizes[index].tolist()
@@ -188,8 +193,9 @@ def read_images(records: Sequence[Any], folder: Path, faults: Faults) -> ImageRe
             dropped.add(identity)
             missing.append((place, name))
     if missing:  # told once: a wrong folder would otherwise fill the report
-        detail = f"{len(missing)} of {len(records)} image files are missing from {folder}, first '{missing[0][1]}'"
-        faults.add("missing image file", missing[0][0], detail, len(missing))
+        told = f"{len(missing)} of {len(records)} image files are missing from {folder}, first '{missing[0][1]}'"
+        places = [(place, f"image file '{name}' is missing from {folder}") for place, name in missing]
+        faults.add_several("missing image file", places, told)
     sizes = np.array([row[:2] for row in kept.values()], np.int64).reshape(-1, 2)
     names = np.array([row[2] for row in kept.values()], np.str_)
     return ImageRecords(np.array(list(kept), np.int64), sizes, names, frozenset(dropped))
@@ -211,6 +217,8 @@ def _image_fields(record: Any, known: Container[int]) -> tuple[int, int, int, st
         raise RecordError("malformed file name", f"expected a file name, but got {name!r}")
     if not (is_whole(height) and is_whole(width) and min(height, width) > 0):
         raise RecordError("image of no size", f"expected height and width above 0, but got {height!r} x {width!r}")
+    if max(height, width) > MAX_SIDE:
+        raise RecordError("image of no size", f"is said to have {height} x {width} pixels, which no image has")
     return identity, height, width, name
 
 
@@ -230,12 +238,16 @@ class _AnnotationReader:
     def read(self, records: Sequence[Any]) -> None:
         """Takes all records; a loop of 100 000 should stay below a second."""
         for index, record in enumerate(records):
+            before = self.clipped
             try:
                 self._take(record)
             except (RecordError, TypeError, ValueError, OverflowError) as error:
                 told = isinstance(error, RecordError)
                 kind, detail = error.args if told else ("malformed record", f"has a field of a wrong type ({error})")
                 self.faults.add(kind, place_of("annotations", index, record), detail)
+            else:
+                if self.clipped > before:
+                    self.faults.remark(*past_the_border(index, record))
 
     def rows(self) -> tuple[npt.NDArray[np.int64], tuple[npt.NDArray[Any], ...], PackedRows | None]:
         """Offsets [I + 1], the columns of `Instances` as flat arrays, and the masks.
@@ -270,11 +282,7 @@ class _AnnotationReader:
         height, width = self.sizes[image]
         corners, cut = corners_within(bbox, height, width)
         self.clipped += cut
-        area = record.get("area")
-        if area is None:
-            area = (corners[2] - corners[0]) * (corners[3] - corners[1])
-        elif not 0 <= area < math.inf:  # also refuses NaN
-            raise RecordError("malformed area", f"area is {area}, expected a number from 0 on")
+        area = area_of(record.get("area"), corners)
         _check_segmentation(record.get("segmentation"), height, width, self.with_masks)
         self.columns.append((image, corners, label, bool(int(record.get("iscrowd") or 0)), area))
         if self.with_masks:
@@ -304,6 +312,20 @@ def corners_within(bbox: Any, height: int, width: int) -> tuple[Corners, bool]:
         detail = f"bbox {bbox} lies outside the image of {width} x {height} pixels (or is not in pixels)"
         raise RecordError("box outside the image", detail)
     return cut, max(-left, -top, right - width, bottom - height) > ROUNDING
+
+
+def area_of(given: Any, corners: Corners) -> float:
+    """The area that a record gives, else its box's."""
+    if given is None:
+        return (corners[2] - corners[0]) * (corners[3] - corners[1])
+    if not 0 <= given <= MAX_AREA:  # also refuses NaN
+        raise RecordError("malformed area", f"area is {given}, expected a number from 0 on")
+    return float(given)
+
+
+def past_the_border(index: int, record: Any) -> tuple[str, str, str]:
+    """Kind, place and detail of a box that was cut."""
+    return "box past the border", place_of("annotations", index, record), f"bbox {record['bbox']} leaves its image"
 
 
 def _check_segmentation(value: Any, height: int, width: int, needed: bool) -> None:

@@ -9,13 +9,14 @@ from typing import ClassVar, Protocol
 from glipv2.data.augment import AugmentConfig
 from glipv2.data.prompts import PromptConfig
 from glipv2.errors import UserError, nearest
-from glipv2.structures import Sample, Vocabulary
+from glipv2.structures import ImageTruth, Sample, Vocabulary
 
 
 class SampleDataset(Protocol):
     """Typed samples in original pixels over one vocabulary.
 
-    AP is averaged over `scored_names`; `answers` are those that its questions can be taught with.
+    AP is averaged over `scored_names`; `answers` are those that its questions can be taught with. `truth` is all of a
+    sample but its picture, which is not decoded for it.
     """
 
     @property
@@ -30,6 +31,8 @@ class SampleDataset(Protocol):
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int, /) -> Sample: ...
+
+    def truth(self, index: int, /) -> ImageTruth: ...
 
 
 @dataclass
@@ -65,6 +68,11 @@ class DataConfig:
                 f"{who} needs {', '.join(sorted(lacking))}, which {type(self).__name__} does not provide "
                 f"(it provides {', '.join(sorted(self.provides))}); choose another data= or task="
             )
+
+    @property
+    def skips_faults(self) -> bool:
+        """Whether faulty records and pictures are left out and counted, instead of refused."""
+        return getattr(self, "on_error", "raise") == "skip"
 
     def check_split(self, split: str) -> None:
         """UserError with the choices when there is no such split."""

@@ -9,20 +9,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from torch.utils.data import Dataset
-
 from glipv2.data.coco import Corners
 from glipv2.data.faults import Faults, RecordError, check_folder, check_policy, is_listed
-from glipv2.data.images import read_described, to_tensor
 from glipv2.data.mdetr import OBJECT, GroundedBox, instances_of
+from glipv2.data.truths import DescribedImages, described
+from glipv2.data.voc import read_xml
 from glipv2.errors import UserError, nearest
-from glipv2.structures import Caption, GroundedPhrase, Sample, Vocabulary
+from glipv2.structures import Caption, GroundedPhrase, ImageTruth, Vocabulary
 
 MARKUP = re.compile(r"\[/EN#(\d+)((?:/[^\s/\]]+)*) ([^\]]*)\]")
 NOT_VISUAL = "0"  # the chain of phrases that nothing in a picture shows
 
 
-class Flickr30kDataset(Dataset[Sample]):
+class Flickr30kDataset(DescribedImages):
     """The images of a split with their five sentences; phrases are those whose chain has a box, with its types.
 
     Boxes are those of the official reader: one less than the file's corners, which count from 1.
@@ -68,13 +67,15 @@ class Flickr30kDataset(Dataset[Sample]):
     def __len__(self) -> int:
         return len(self._records)
 
-    def __getitem__(self, index: int) -> Sample:
+    def truth(self, index: int) -> ImageTruth:
+        """See `DescribedImages`."""
         record = self._records[index]
-        image = read_described(
-            self.folder / record.file_name, record.image_size, self.root / f"Annotations/{record.image_id}.xml"
-        )
         boxes = [GroundedBox(box, (), False, (box[2] - box[0]) * (box[3] - box[1])) for box in record.boxes]
-        return Sample(to_tensor(image), record.image_id, record.file_name, instances_of(boxes), record.captions)
+        return described(record.image_id, record.file_name, record.image_size, instances_of(boxes), record.captions)
+
+    def described_by(self, index: int) -> Path:
+        """The image's XML file."""
+        return self.root / f"Annotations/{self._records[index].image_id}.xml"
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,7 @@ def _split_ids(root: Path, split: str) -> list[str]:
 def _read_record(root: Path, identity: str) -> _Record:
     if not identity.isdigit():
         raise RecordError("malformed image id", f"expected a number, but got '{identity}'")
-    tree = _read_xml(root / "Annotations" / f"{identity}.xml")
+    tree = read_xml(root / "Annotations" / f"{identity}.xml")
     size = tuple(_whole(tree, f"size/{side}") for side in ("height", "width"))
     if min(size) <= 0:
         raise RecordError("image of no size", f"expected height and width above 0, but got {size[0]} x {size[1]}")
@@ -120,17 +121,6 @@ def _read_record(root: Path, identity: str) -> _Record:
     name = (tree.findtext("filename") or f"{identity}.jpg").strip()
     captions = _read_sentences(root / "Sentences" / f"{identity}.txt", chains)
     return _Record(int(identity), name, (size[0], size[1]), tuple(boxes), captions)
-
-
-def _read_xml(path: Path) -> ET.Element:
-    """The tree of a file without a document type: entities could grow without bound, and none is needed."""
-    try:
-        text = path.read_text("utf-8")
-        if "<!DOCTYPE" in text or "<!ENTITY" in text:
-            raise RecordError("unreadable annotation", f"{path.name} declares a document type; expected plain XML")
-        return ET.fromstring(text)
-    except (OSError, UnicodeDecodeError, ET.ParseError) as error:
-        raise RecordError("unreadable annotation", f"{path} can't be read ({error})") from None
 
 
 def _whole(tree: ET.Element, name: str) -> int:

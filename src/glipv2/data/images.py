@@ -39,6 +39,7 @@ UPRIGHT = {  # orientation in the file -> what makes it upright
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+ACROSS = (5, 6, 7, 8)  # orientations that swap width and height
 
 # What Pillow's parsers let through when they meet bytes that make no sense (seen by changing bytes at random).
 DECODE_ERRORS = (OSError, SyntaxError, ValueError, RuntimeError, EOFError, struct.error, zlib.error)
@@ -54,7 +55,13 @@ def read_image(path: Path | str, *, upright: bool = True, max_pixels: int | None
     of more than `max_pixels` (None: MAX_PIXELS) by its header, which is checked before anything is
     allocated, or of pixels without a known range (32-bit integers, floats).
     """
-    limit = MAX_PIXELS if max_pixels is None else max_pixels
+    with _opened(path, MAX_PIXELS if max_pixels is None else max_pixels) as image:
+        return _decoded(image, upright)
+
+
+@contextmanager
+def _opened(path: Path | str, limit: int) -> Iterator[Image.Image]:
+    """The file behind its header; whatever fails in the body is told as a fault of the file."""
     try:
         with open(path, "rb") as file, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # odd EXIF, odd palettes: what matters is raised, and the rest is noise
@@ -62,11 +69,34 @@ def read_image(path: Path | str, *, upright: bool = True, max_pixels: int | None
                 raise UserError(f"image {path} is empty (0 bytes); copy it again or remove it")
             with _pillow_allows(limit), Image.open(file, formats=_formats()) as image:
                 _refuse_huge(image, path, limit)
-                return _decoded(image, upright)
+                yield image
     except UserError:
         raise
     except (Image.DecompressionBombError, *DECODE_ERRORS) as error:
         raise _refusal(path, error, limit) from None
+
+
+def image_size(path: Path | str, *, max_pixels: int | None = None) -> tuple[int, int]:
+    """(height, width) of the upright picture by its header; no pixel is decoded. UserError as from `read_image`."""
+    with _opened(path, MAX_PIXELS if max_pixels is None else max_pixels) as image:
+        if image.format == "PNG" and _tells_late(path):
+            image.load()  # an orientation may stand behind the pixels, where Pillow finds it only after them
+        across = image.format != "TIFF" and _orientation(image) in ACROSS  # Pillow turns a TIFF's size itself
+        return (image.width, image.height) if across else (image.height, image.width)
+
+
+def _tells_late(path: Path | str) -> bool:
+    """Whether anything follows the pixels of a PNG, by the lengths of its blocks; only their heads are read."""
+    with open(path, "rb") as file:
+        file.seek(8)
+        pixels = False
+        while len(head := file.read(8)) == 8:
+            kind = head[4:]
+            if pixels and kind not in (b"IDAT", b"IEND"):
+                return True
+            pixels = pixels or kind == b"IDAT"
+            file.seek(int.from_bytes(head[:4], "big") + 4, os.SEEK_CUR)
+    return False
 
 
 def read_described(path: Path | str, image_size: tuple[int, int], source: Path | str) -> Image.Image:
@@ -177,7 +207,7 @@ def _decoded(image: Image.Image, upright: bool) -> Image.Image:
 def _orientation(image: Image.Image) -> int:
     """EXIF orientation, 1..8; a damaged EXIF block does not make good pixels unreadable."""
     try:
-        value = image.getexif().get(ORIENTATION_TAG, 1)
+        value = Image.Image.getexif(image).get(ORIENTATION_TAG, 1)  # a PNG's own would decode it first
     except DECODE_ERRORS:
         return 1
     return value if isinstance(value, int) else 1

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,15 +16,16 @@ from glipv2.data.answers import commonest_answers, plain
 from glipv2.data.coco import read_images
 from glipv2.data.dataset import SampleDataset
 from glipv2.data.faults import Faults, check_folder
-from glipv2.data.images import SUFFIXES, read_described, read_image, to_tensor
+from glipv2.data.image_ids import number_of
+from glipv2.data.images import SUFFIXES, image_size
 from glipv2.data.packed import PackedRows, packed
 from glipv2.data.questions import AskedRow
+from glipv2.data.truths import DescribedImages, described
 from glipv2.errors import UserError
-from glipv2.structures import Caption, Instances, Question, Sample, Vocabulary
+from glipv2.structures import Caption, ImageTruth, Instances, Question, Sample, Vocabulary
 
 logger = logging.getLogger(__name__)
 
-NUMBER = re.compile(r"(?:^|\D)(\d{1,18})$")  # at the end of a file's name without suffix: COCO_val2014_000000000042
 UNNAMED = Vocabulary(("object",))  # of images without boxes, which have no classes
 
 
@@ -47,7 +47,7 @@ class NumberedSamples(SampleDataset, Protocol):
     def dropped(self) -> frozenset[int | str]: ...
 
 
-class ImageFiles(Dataset[Sample]):
+class ImageFiles(DescribedImages):
     """Images without boxes: those that `records` (COCO's 'images') describe, or all of a folder.
 
     In a folder an image's id is the number at the end of its name, as in COCO's files; images without one
@@ -84,24 +84,25 @@ class ImageFiles(Dataset[Sample]):
     def __len__(self) -> int:
         return len(self._ids)
 
-    def __getitem__(self, index: int) -> Sample:
+    def truth(self, index: int) -> ImageTruth:
+        """See `DescribedImages`; the size is that of the records, else of the upright picture."""
         index = range(len(self))[index]
         name = str(self._names[index])
-        if self._sizes is None:
-            image = read_image(self.folder / name)
-        else:
-            height, width = self._sizes[index].tolist()
-            image = read_described(self.folder / name, (height, width), self.source)
-        return Sample(to_tensor(image), int(self._ids[index]), name, Instances.empty())
+        height, width = image_size(self.folder / name) if self._sizes is None else self._sizes[index].tolist()
+        return described(int(self._ids[index]), name, (height, width), Instances.empty())
+
+    def described_by(self, index: int) -> Path:
+        """The file of the records, or the folder."""
+        return self.source
 
 
 def _numbered_files(folder: Path) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.str_]]:
     found: dict[int, str] = {}
     for path in sorted(folder.iterdir()):
-        number = NUMBER.search(path.stem) if path.suffix.lower() in SUFFIXES else None
+        number = number_of(path.name) if path.suffix.lower() in SUFFIXES else None
         if number is None:
             continue
-        other = found.setdefault(int(number[1]), path.name)
+        other = found.setdefault(number, path.name)
         if other != path.name:
             raise UserError(
                 f"{folder}: {other} and {path.name} have the same number; give a file that lists the images"
@@ -154,13 +155,21 @@ class JoinedDataset(Dataset[Sample]):
 
     def __getitem__(self, index: int) -> Sample:
         index = range(len(self))[index]
-        sample = self.images[int(self._rows[index])]
+        return replace(self.images[int(self._rows[index])], **self._texts(index))
+
+    def truth(self, index: int) -> ImageTruth:
+        """That of the image, with the texts joined to it."""
+        index = range(len(self))[index]
+        return replace(self.images.truth(int(self._rows[index])), **self._texts(index))
+
+    def _texts(self, index: int) -> dict[str, Any]:
+        """The fields that replace those of the images."""
+        texts: dict[str, Any] = {}
         if self._captions is not None:
-            sample = replace(sample, captions=tuple(map(Caption, self._captions[index])))
+            texts["captions"] = tuple(map(Caption, self._captions[index]))
         if self._questions is not None:
-            asked = (AskedRow(*row) for row in self._questions[index])
-            sample = replace(sample, questions=tuple(map(_question, asked)))
-        return sample
+            texts["questions"] = tuple(_question(AskedRow(*row)) for row in self._questions[index])
+        return texts
 
 
 def _having(

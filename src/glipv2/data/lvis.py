@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from glipv2.data.coco import CocoDataset, read_coco
-from glipv2.data.faults import is_listed
+from glipv2.data.faults import Faults, first_there
 from glipv2.errors import UserError
 
 FREQUENCIES = ("r", "c", "f")
@@ -46,7 +45,7 @@ class LvisDataset(CocoDataset):
         }
         del self._judged, self._frequencies
 
-    def _content(self) -> dict[str, list[Any]]:
+    def _content(self, faults: Faults) -> dict[str, list[Any]]:
         content = read_coco(self.path)
         lacking = [key for key in ("neg_category_ids", "not_exhaustive_category_ids") if not _have(content, key)]
         if lacking:
@@ -73,10 +72,8 @@ class LvisDataset(CocoDataset):
             return record
         url = record.get("coco_url")
         parts = url.split("/")[-2:] if isinstance(url, str) else []
-        names = [record.get("file_name"), "/".join(parts), parts[-1] if parts else None]
-        tried = [name for name in names if isinstance(name, str) and name]
-        there = [name for name in tried if is_listed(os.path.join(self.folder, name), listings)]
-        return {**record, "file_name": (there or tried)[0]} if tried else record
+        name = first_there((record.get("file_name"), "/".join(parts), *parts[-1:]), self.folder, listings)
+        return record if name is None else {**record, "file_name": name}
 
     def _labels(self, image_id: int, key: str, ids: Any, label_of: dict[int, int]) -> tuple[int, ...]:
         if not isinstance(ids, list) or any(identity not in label_of for identity in ids):

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import ClassVar
 
+from glipv2.data.auto import Source, find_source
 from glipv2.data.coco_split import CocoSplit
 from glipv2.data.dataset import DataConfig, SampleDataset
 from glipv2.data.joined import AnswerChoice
 from glipv2.data.shapes import ShapesDataset
 from glipv2.errors import UserError
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -101,3 +106,81 @@ class CocoData(DataConfig):
     def _files(self, split: str) -> CocoSplit:
         files: CocoSplit = getattr(self, split)
         return files
+
+
+@dataclass
+class AutoSplit:
+    """A split's own file or folder of annotations, and the folder of its images where that is not near."""
+
+    path: str | None = None
+    images: str | None = None
+
+
+@dataclass
+class AutoData(DataConfig):
+    """`data=auto`: files and folders of any layout that is read, by what they hold; a log line says what that is.
+
+    path: a folder with splits (YOLO, Pascal VOC, Flickr30k Entities, or JSON files named by split), or a file named
+    by its split, beside which those of the others are found. `train`, `val` and `test` may each have their own.
+    images: the folder of the images, which is looked for near the annotations otherwise.
+    on_error, answer_vocabulary, answer_min_count: as in `CocoData`.
+    """
+
+    provides: ClassVar[frozenset[str]] = frozenset({"boxes", "masks", "phrases", "captions", "questions"})
+    splits: ClassVar[tuple[str, ...]] = ("train", "val", "test")
+
+    path: str | None = None
+    images: str | None = None
+    train: AutoSplit = field(default_factory=AutoSplit)
+    val: AutoSplit = field(default_factory=AutoSplit)
+    test: AutoSplit = field(default_factory=AutoSplit)
+    on_error: str = "raise"
+    answer_vocabulary: int = 3129
+    answer_min_count: int = 9
+
+    def holds(self, split: str, needs: frozenset[str]) -> frozenset[str]:
+        """The needs; captions of a grounding file have phrases and boxes too."""
+        return self._source(split).holds(needs)
+
+    def check_needs(self, needs: frozenset[str], splits: Iterable[str], who: str) -> None:
+        """Also refuses layouts that can't give them, and one file for two splits."""
+        super().check_needs(needs, splits, who)
+        seen: dict[Source, str] = {}
+        for split in splits:
+            self.check_split(split)
+            source = self._source(split)
+            lacking = source.lacks(needs)
+            if lacking:
+                what = f"{source.found.path} is {source.found.format.value} ({source.found.why})"
+                raise UserError(f"{who} needs {', '.join(sorted(lacking))}, but {what}; choose another file or task=")
+            other = seen.setdefault(source, split)
+            if other != split and not self._own(split).path:
+                keys = f"data.{other}.path and data.{split}.path"
+                raise UserError(f"{source.found.path} would be both {other} and {split}; set {keys}")
+
+    def dataset(self, split: str, needs: frozenset[str] = frozenset({"boxes"})) -> SampleDataset:
+        """The images of a split; UserError for what is not recognised, or the first fault."""
+        self.check_needs(needs, [split], f"data.{split}")
+        source, images = self._source(split), self._own(split).images or self.images
+        answers = AnswerChoice(self.answer_vocabulary, self.answer_min_count) if split == "train" else None
+        samples = source.open(needs, Path(images) if images else None, self.on_error, answers, f"data.{split}.images")
+        found = source.found
+        logger.info(
+            "data.%s: reads %s as %s, because %s; %d images",
+            split,
+            found.path,
+            found.format.value,
+            found.why,
+            len(samples),
+        )
+        return samples
+
+    def _own(self, split: str) -> AutoSplit:
+        own: AutoSplit = getattr(self, split)
+        return own
+
+    def _source(self, split: str) -> Source:
+        path = self._own(split).path or self.path
+        if not path:
+            raise UserError(f"data=auto needs data.path (a folder with splits, or a file) or data.{split}.path")
+        return find_source(Path(path).expanduser(), split, f"data.{split}.path")

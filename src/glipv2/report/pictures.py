@@ -40,6 +40,11 @@ def inline_picture(path: Path, limit: int) -> InlinePicture | None:
     # Pillow reports broken files by all of these, and one too large to be honest by the last.
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return None
+    return inlined(picture, limit)
+
+
+def inlined(picture: Image.Image, limit: int) -> InlinePicture:
+    """A picture as PNG or JPEG, whichever is smaller, shrunk until it fits in `limit` bytes."""
     for side in SIDES:
         picture = _at_most(picture, side)
         kind, content = _encoded(picture)

@@ -23,8 +23,9 @@ from glipv2.data.shapes.scene import (
     sample_scene,
     split_pairs,
 )
+from glipv2.data.truths import truth_of
 from glipv2.errors import UserError
-from glipv2.structures import Caption, Instances, Question, Sample, Vocabulary
+from glipv2.structures import Caption, ImageTruth, Instances, Question, Sample, Vocabulary
 
 NAMES: tuple[str, ...] = tuple(category_name(pair) for pair in ALL_PAIRS)
 SEEN: tuple[str, ...] = tuple(category_name(pair) for pair in SEEN_PAIRS)
@@ -87,6 +88,10 @@ class ShapesDataset(Dataset[Sample]):
             captions=captions,
             questions=questions,
         )
+
+    def truth(self, index: int) -> ImageTruth:
+        """The sample without its picture, which is made all the same: nothing of a scene is stored."""
+        return truth_of(self[index])
 
     def at_epoch(self, epoch: int) -> Self:
         """The same data set with the scenes of another epoch: none is ever shown twice.
