@@ -1,4 +1,4 @@
-"""`glipv2 data check` and `glipv2 data preview`. Imports nothing heavy until a file is read."""
+"""`glipv2 data check`, `preview` and `benchmark`. Imports nothing heavy until a file is read."""
 
 from __future__ import annotations
 
@@ -39,6 +39,15 @@ examples
   glipv2 data preview experiment=shapes_detection_nano -o sheet.png
   glipv2 data preview task=instance_segmentation data=coco data.train.images=photos data.train.annotations=train.json
 """
+BENCHMARK_HELP = """\
+Measures where the time of loading goes: annotations, decoding, augmentation, prompts and padding; beside it plain
+torchvision on the same photos, and images a second with several numbers of workers. Takes the words of glipv2 train.
+"""
+BENCHMARK_EXAMPLES = """\
+examples
+  glipv2 data benchmark data=coco data.train.images=photos data.train.annotations=train.json model=glip_t
+  glipv2 data benchmark experiment=shapes_joint_nano --workers 0 2
+"""
 LISTED_CHANGES = 10
 
 
@@ -74,6 +83,29 @@ def add_preview(group: Group) -> None:
     parser.add_argument("-o", "--output", metavar="FILE", default="preview.png", help="the picture (preview.png)")
     parser.add_argument("--count", metavar="N", type=int, default=16, help="samples of each task (16)")
     parser.set_defaults(run=run_preview)
+
+
+def add_benchmark(group: Group) -> None:
+    """The parser of `glipv2 data benchmark`."""
+    parser = group.add_parser(
+        "benchmark", help="measure where the time of loading goes", description=BENCHMARK_HELP,
+        epilog=BENCHMARK_EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    parser.add_argument("words", metavar="KEY=VALUE", nargs="*", help="as for glipv2 train")
+    parser.add_argument("--count", metavar="N", type=int, default=200, help="images of each task (200)")
+    parser.add_argument(
+        "--workers", metavar="N", type=int, nargs="+", default=[0, 1, 2], help="loader processes to try (0 1 2)"
+    )
+    parser.set_defaults(run=run_benchmark)
+
+
+def run_benchmark(words: argparse.Namespace) -> int:
+    """Measures and tells."""
+    from glipv2.loading import benchmark
+
+    for task, report in benchmark(words.words, words.count, words.workers).items():
+        print(f"{task}: {report.images} images", *(f"  {line}" for line in report.lines()), sep="\n")
+    return 0
 
 
 def run_check(words: argparse.Namespace) -> int:

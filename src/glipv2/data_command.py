@@ -10,7 +10,7 @@ import argparse
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from glipv2.check_command import add_check, add_preview
+from glipv2.check_command import add_benchmark, add_check, add_preview
 from glipv2.parser import Parser
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def data_command(arguments: Sequence[str]) -> int:
     return status
 
 
-SUBCOMMANDS: tuple[Callable[[Group], None], ...] = (add_check, add_preview)
+SUBCOMMANDS: tuple[Callable[[Group], None], ...] = (add_check, add_preview, add_benchmark)
 
 
 def _parser() -> Parser:
