@@ -63,9 +63,9 @@ def _document(source: Input) -> Document:
 
 def _fixed(source: Input, document: Document, broken: frozenset[str], target: Path) -> list[Change]:
     """Mends a copy until its reader finds nothing more."""
-    images = source.images or source.path.parent
+    images = _images_of(source)
     changes = document.drop_pictures({str(Path(path).relative_to(images)) for path in broken if _is_in(path, images)})
-    copy = replace(source, path=target, images=images)
+    copy = replace(source, path=target, images=images, known=None, own_split="")
     refusal = ""
     for _ in range(ROUNDS):
         write_whole(target, document.encoded())
@@ -78,6 +78,12 @@ def _fixed(source: Input, document: Document, broken: frozenset[str], target: Pa
     if refusal:
         changes.append(Change("", f"nothing usable is left: {refusal.replace(str(target), str(source.path))}"))
     return changes
+
+
+def _images_of(source: Input) -> Path:
+    """The folder of the images, as given or as found near the file."""
+    opened = None if source.images else open_input(source).images
+    return source.images or (source.path.parent if opened is None else opened.folder)
 
 
 def _is_in(path: str, folder: Path) -> bool:

@@ -87,12 +87,16 @@ class Opened:
         if self.refusal:
             yield Finding("E101" if self.unusable else "E102", self.file, "", _without(self.refusal, self.file))
 
+    @property
+    def images(self) -> DescribedImages | None:
+        """The samples as pictures of a folder; None where nothing is left, or they come from no file."""
+        images = self.samples.images if isinstance(self.samples, JoinedDataset) else self.samples
+        return images if isinstance(images, DescribedImages) else None
+
     def picture(self, index: int, name: str, image_size: tuple[int, int]) -> PictureJob | None:
         """How to read the picture of a sample; None for samples that come from no file."""
-        images = self.samples.images if isinstance(self.samples, JoinedDataset) else self.samples
-        if not isinstance(images, DescribedImages):
-            return None
-        return PictureJob(images.folder / name, image_size, images.described_by(index))
+        images = self.images
+        return None if images is None else PictureJob(images.folder / name, image_size, images.described_by(index))
 
 
 def finding_of(fault: Fault) -> Finding:

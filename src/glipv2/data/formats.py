@@ -194,7 +194,7 @@ def with_images(found: Recognised, split: str) -> Recognised:
     listed = voc_splits(folder)[split] if found.format is Format.VOC else folder / f"{split}.txt"
     names: list[tuple[str, ...]] = []
     for _, line in islice(read_lines(listed, "a name a line"), SAMPLES):
-        path = folder / "Annotations" / f"{line.split()[0]}.xml"
+        path = folder / "Annotations" / f"{line.strip()}.xml"
         try:
             tree = read_xml(path)
         except RecordError:
