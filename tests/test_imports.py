@@ -120,6 +120,8 @@ def run_python(code: str) -> subprocess.CompletedProcess[str]:
 def test_the_command_prints_its_help_without_importing_anything_heavy() -> None:
     code = """
 import sys
+import glipv2.data_command
+import glipv2.weights_command
 from glipv2.cli import main
 main(["--help"])
 main(["--version"])
@@ -131,7 +133,9 @@ print(sorted(heavy & set(sys.modules)))
     assert result.returncode == 0
     lines = result.stdout.splitlines()
     assert "usage: glipv2 COMMAND" in result.stdout
-    assert {"train", "evaluate", "predict", "report"} <= {line.split()[0] for line in lines if line.startswith("  ")}
+    assert {"train", "evaluate", "predict", "report", "data", "weights"} <= {
+        line.split()[0] for line in lines if line.startswith("  ")
+    }
     assert lines[-2:] == [glipv2.__version__, "[]"]
 
 

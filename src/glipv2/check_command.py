@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +14,7 @@ from glipv2.parser import Parser
 
 if TYPE_CHECKING:
     from glipv2.checking.fixing import FileChange
-    from glipv2.checking.opening import Source
+    from glipv2.checking.opening import Input
     from glipv2.checking.runner import CheckReport
 
     Group = argparse._SubParsersAction[Parser]
@@ -117,8 +118,9 @@ def run_check(words: argparse.Namespace) -> int:
     from glipv2.checking.terminal import progress_bar, show
     from glipv2.tokenizer import TokenizerConfig
 
-    sources = sources_of(words.paths, words.images)
+    sources = inputs_of(words.paths, words.images)
     tokenizer = TokenizerConfig(words.tokenizer, words.max_tokens).build()
+    logging.getLogger("glipv2.data").setLevel(logging.ERROR)  # the report tells it in its own way
     console = Console()
     with progress_bar(Console(stderr=True)) as progress:
         config = CheckConfig(tokenizer, pictures=not words.no_pictures, workers=words.workers)
@@ -142,9 +144,9 @@ def run_preview(words: argparse.Namespace) -> int:
     return 0
 
 
-def sources_of(paths: list[str], images: list[str]) -> list[Source]:
+def inputs_of(paths: list[str], images: list[str]) -> list[Input]:
     """The splits that the words name; UserError where images and paths don't fit together, or a path is not there."""
-    from glipv2.checking.opening import Source
+    from glipv2.checking.opening import find_inputs
 
     if len(images) not in (0, 1, len(paths)):
         raise UserError(f"--images: expected one folder, or one for each of {len(paths)} paths, but got {len(images)}")
@@ -153,12 +155,12 @@ def sources_of(paths: list[str], images: list[str]) -> list[Source]:
     for word, folder in zip(paths, folders, strict=True):
         split, separator, path = word.partition("=")
         if not separator or Path(word).exists():
-            split, path = Path(word).stem, word
+            split, path = "", word
         if not Path(path).exists():
             raise UserError(f"{path} does not exist; check the path")
         if folder and not Path(folder).is_dir():
             raise UserError(f"--images {folder} is missing or not a folder; check the path")
-        found.append(Source(split, Path(path), Path(folder) if folder else None))
+        found += find_inputs(Path(path), Path(folder) if folder else None, split)
     return found
 
 
@@ -168,7 +170,7 @@ def _write_json(report: CheckReport, path: Path) -> None:
     write_whole(path, json.dumps(report.to_json(), indent=1).encode())
 
 
-def _fix(report: CheckReport, sources: list[Source], folder: Path) -> None:
+def _fix(report: CheckReport, sources: list[Input], folder: Path) -> None:
     from glipv2.checking.fixing import fix
 
     changes = fix(sources, report.broken, folder)

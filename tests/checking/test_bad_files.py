@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from checked import checked
 
-from glipv2.check_command import sources_of
-from glipv2.checking.opening import Source, open_source
+from glipv2.check_command import inputs_of
+from glipv2.checking.opening import Input, open_input
 from glipv2.checking.runner import CheckReport
 from glipv2.data.faults import ORPHANS, tell_skipped
 from glipv2.errors import UserError
@@ -36,7 +36,7 @@ REJECTED = {  # the code, and words that say what it is
     "dangling_image_id.json": ("E105", "image_id 999999999 is not among the ids in 'images'"),
     "polygon_two_points.json": ("E307", "a polygon has 4 numbers, expected pairs for 3 points or more"),
     "empty.json": ("E101", "is empty"),
-    "empty_object.json": ("E101", "missing or no list (keys: none)"),
+    "empty_object.json": ("E101", "is none of the known layouts (it has: nothing)"),
     "not_json.json": ("E101", "is not JSON: Expecting value, line 1 column 1"),
     "tokens_positive_out_of_range.json": ("E401", "the span [0, 68], but the caption has 28 characters"),
 }
@@ -47,7 +47,7 @@ every_file = pytest.mark.parametrize("entry", FILES, ids=[entry["file"] for entr
 
 
 def report_about(name: str) -> CheckReport:
-    return checked(Source("train", BAD / name, IMAGES if name.endswith(".json") else None))
+    return checked(Input("train", BAD / name, IMAGES if name.endswith(".json") else None))
 
 
 @every_file
@@ -86,7 +86,7 @@ def test_a_header_that_claims_ten_gigabytes_costs_neither_memory_nor_time() -> N
 @pytest.mark.parametrize("name", sorted(name for name in REJECTED if name.endswith(".json") and name not in UNUSABLE))
 def test_skipping_counts_each_fault_exactly_once(name: str, caplog: pytest.LogCaptureFixture) -> None:
     """Also where two tasks of one training open the same file, each with the parts that it needs."""
-    opened = [open_source(Source("train", BAD / name, IMAGES)) for _ in range(2)]
+    opened = [open_input(Input("train", BAD / name, IMAGES)) for _ in range(2)]
     (counts,) = tell_skipped([fault for one in opened for fault in one.faults]).values()
     assert [count for kind, count in counts.items() if kind != ORPHANS] == [1]
     assert caplog.text.count("skipped") == 1
@@ -94,4 +94,4 @@ def test_skipping_counts_each_fault_exactly_once(name: str, caplog: pytest.LogCa
 
 def test_the_message_for_a_file_that_is_not_there_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="does not exist"):
-        sources_of([str(tmp_path / "no.json")], [])
+        inputs_of([str(tmp_path / "no.json")], [])

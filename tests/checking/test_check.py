@@ -17,7 +17,7 @@ from split_files import captions, grounding
 
 import glipv2
 from glipv2.checking.findings import CODE_OF_KIND, CODES
-from glipv2.checking.opening import Source
+from glipv2.checking.opening import Input
 from glipv2.data import pictures
 from glipv2.data.pictures import PictureFacts, PictureJob, read_pictures
 
@@ -84,8 +84,8 @@ def test_a_picture_twice_in_a_split_is_a_warning_and_in_two_splits_an_error(fold
     train["images"], val["images"] = train["images"][:1], val["images"][2:]
     train["annotations"], val["annotations"] = train["annotations"][1:2], []
     report = checked(
-        Source("train", written(folder, train, "train.json"), folder / "images"),
-        Source("val", written(folder, val, "val.json"), folder / "images"),
+        Input("train", written(folder, train, "train.json"), folder / "images"),
+        Input("val", written(folder, val, "val.json"), folder / "images"),
     )
     assert codes(report) == {"E206": 1}
     assert only(report, "E206").what == "has the same bytes as a.png of split train"
@@ -95,8 +95,8 @@ def test_an_id_with_another_name_in_another_split_is_an_error(folder: Path) -> N
     other = good()
     other["categories"][0]["name"] = "cat"
     report = checked(
-        Source("train", written(folder, good(), "train.json"), folder / "images"),
-        Source("train", written(folder, other, "other.json"), folder / "images"),
+        Input("train", written(folder, good(), "train.json"), folder / "images"),
+        Input("train", written(folder, other, "other.json"), folder / "images"),
     )
     assert only(report, "E507").what.startswith("id 90 is 'cat', but 'dog' in")
 

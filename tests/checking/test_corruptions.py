@@ -15,7 +15,7 @@ from coco_file import good
 from split_files import answers, captions, grounding, questions
 
 from glipv2.checking.findings import OTHER
-from glipv2.checking.opening import Source, open_source
+from glipv2.checking.opening import Input, open_input
 from glipv2.data.captions import KnownImages
 from glipv2.data.coco import CocoDataset
 from glipv2.data.coco_split import CocoSplit
@@ -114,6 +114,6 @@ def test_a_corrupted_file_is_read_or_refused_in_one_clear_error(folder: Path, ki
         except Exception as error:
             raise AssertionError(f"corruption {number} of {kind}: {type(error).__name__} {error}\n{text}") from error
         if kind != "answers":
-            told = list(open_source(Source("train", path, folder / "images")).findings())
+            told = list(open_input(Input("train", path, folder / "images")).findings())
             assert all(finding.code != OTHER and finding.what for finding in told), (number, told, text)
     assert refused > EACH // 3

@@ -13,17 +13,17 @@ from formats import detection_lines, grounding_lines, write_lines, write_picture
 from split_files import captions, grounding
 
 from glipv2.checking.fixing import FileChange, fix
-from glipv2.checking.opening import Source
+from glipv2.checking.opening import Input
 from glipv2.errors import UserError
 
 
 def fixed(folder: Path, content: Any) -> tuple[dict[str, Any], list[FileChange]]:
     """The cleaned content, which a second check accepts, and the changes."""
-    source = Source("train", written(folder, content), folder / "images")
+    source = Input("train", written(folder, content), folder / "images")
     report = checked(source)
     changes = fix([source], report.broken, folder / "clean")
     target = folder / "clean" / "instances.json"
-    again = checked(Source("train", target, folder / "images"))
+    again = checked(Input("train", target, folder / "images"))
     assert codes(again) == {}, [str(finding) for finding in again.findings.shown]
     listed = json.loads((folder / "clean" / "changes.json").read_text())
     assert [FileChange(**change) for change in listed] == changes
@@ -92,30 +92,30 @@ def test_nothing_is_written_over(folder: Path) -> None:
     (folder / "clean").mkdir()
     (folder / "clean" / "mine.txt").write_text("keep")
     with pytest.raises(UserError, match="expected a new or an empty folder"):
-        fix([Source("train", written(folder, good()), folder / "images")], {}, folder / "clean")
+        fix([Input("train", written(folder, good()), folder / "images")], {}, folder / "clean")
 
 
 def test_what_it_cannot_mend_is_refused(folder: Path) -> None:
     with pytest.raises(UserError, match="can't mend"):
-        fix([Source("train", folder / "images")], {}, folder / "clean")
+        fix([Input("train", folder / "images")], {}, folder / "clean")
     for content in ("[]", "{}"):
         with pytest.raises(UserError, match="no list of images"):
-            fix([Source("train", written(folder, content), folder / "images")], {}, folder / "clean")
+            fix([Input("train", written(folder, content), folder / "images")], {}, folder / "clean")
 
 
 def test_a_file_of_which_nothing_is_left_is_said_so(folder: Path) -> None:
     content = good()
     content["images"] = [{**image, "file_name": "no.png"} for image in content["images"]]
-    source = Source("train", written(folder, content), folder / "images")
+    source = Input("train", written(folder, content), folder / "images")
     changes = fix([source], {}, folder / "clean")
     assert changes[-1].what.startswith("nothing usable is left")
 
 
 def fixed_lines(folder: Path, lines: list[Any]) -> tuple[list[Any], list[FileChange]]:
     """The cleaned ODVG lines, blank ones None, and the changes."""
-    source = Source("train", write_lines(folder / "lines.jsonl", lines), write_pictures(folder / "images"))
+    source = Input("train", write_lines(folder / "lines.jsonl", lines), write_pictures(folder / "images"))
     changes = fix([source], {}, folder / "clean")
-    again = checked(Source("train", folder / "clean" / "lines.jsonl", folder / "images"))
+    again = checked(Input("train", folder / "clean" / "lines.jsonl", folder / "images"))
     assert not again.findings.errors, [str(finding) for finding in again.findings.shown]
     rows = (folder / "clean" / "lines.jsonl").read_text().splitlines()
     return [json.loads(row) if row else None for row in rows], changes

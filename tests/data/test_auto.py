@@ -97,8 +97,8 @@ def test_what_is_not_there_is_told(tmp_path: Path) -> None:
     ("name", "split"),
     [
         ("instances_train2017.json", "train"), ("a/valid/_annotations.coco.json", "val"), ("a_minival.json", "val"),
-        ("my_test_data/boxes.json", None), ("val2017/boxes.json", "val"), ("trainval.json", None), ("train_and_val.json", None),
-        ("boxes.json", None), ("test/train.json", "train"), ("contest.json", None),
+        ("my_test_data/boxes.json", None), ("val2017/boxes.json", "val"), ("trainval.json", None),
+        ("train_and_val.json", None), ("boxes.json", None), ("test/train.json", "train"), ("contest.json", None),
     ],
 )  # fmt: skip
 def test_the_split_is_a_whole_word_of_the_name_or_of_the_folder(name: str, split: str | None) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from glipv2.checking.findings import Finding
-from glipv2.checking.opening import Source
+from glipv2.checking.opening import Input
 from glipv2.checking.runner import CheckConfig, CheckReport, check
 from glipv2.tokenizer import TokenizerConfig
 
@@ -18,13 +18,13 @@ def written(folder: Path, content: Any, name: str = "instances.json") -> Path:
     return path
 
 
-def checked(*sources: Source, max_tokens: int = 256) -> CheckReport:
+def checked(*sources: Input, max_tokens: int = 256) -> CheckReport:
     return check(sources, CheckConfig(TokenizerConfig(max_tokens=max_tokens).build()))
 
 
 def report_of(folder: Path, content: Any, **options: Any) -> CheckReport:
     """The report about one file whose pictures lie in `images`."""
-    return checked(Source("train", written(folder, content), folder / "images"), **options)
+    return checked(Input("train", written(folder, content), folder / "images"), **options)
 
 
 def codes(report: CheckReport) -> dict[str, int]:

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from glipv2.checking.documents import Change, Document, JsonLines, JsonLists, encoded
-from glipv2.checking.opening import Source, open_source
+from glipv2.checking.opening import Input, open_input
 from glipv2.data.faults import read_json
 from glipv2.errors import UserError
 from glipv2.report.page import write_whole
@@ -25,7 +25,7 @@ class FileChange:
     what: str
 
 
-def fix(sources: Sequence[Source], broken: Mapping[str, Sequence[str]], folder: Path) -> list[FileChange]:
+def fix(sources: Sequence[Input], broken: Mapping[str, Sequence[str]], folder: Path) -> list[FileChange]:
     """Writes cleaned copies of the sources to `folder`, under their own names, and changes.json beside them.
 
     broken: by file, pictures that can't be used; their records are removed. Raises UserError for a folder
@@ -46,7 +46,7 @@ def fix(sources: Sequence[Source], broken: Mapping[str, Sequence[str]], folder: 
     return changes
 
 
-def _document(source: Source) -> Document:
+def _document(source: Input) -> Document:
     """The file as something that can be mended."""
     if source.path.is_file() and source.path.suffix == ".jsonl":
         return JsonLines(source.path.read_text("utf-8-sig", errors="replace"))
@@ -61,15 +61,15 @@ def _document(source: Source) -> Document:
     return JsonLists(json.loads(json.dumps(content)))
 
 
-def _fixed(source: Source, document: Document, broken: frozenset[str], target: Path) -> list[Change]:
+def _fixed(source: Input, document: Document, broken: frozenset[str], target: Path) -> list[Change]:
     """Mends a copy until its reader finds nothing more."""
-    images = source.images or source.path.parent
+    images = _images_of(source)
     changes = document.drop_pictures({str(Path(path).relative_to(images)) for path in broken if _is_in(path, images)})
-    copy = replace(source, path=target, images=images)
+    copy = replace(source, path=target, images=images, known=None, own_split="")
     refusal = ""
     for _ in range(ROUNDS):
         write_whole(target, document.encoded())
-        opened = open_source(copy)
+        opened = open_input(copy)
         found = document.mend(opened.faults)
         changes += [Change(one.place, one.what.replace(str(target), str(source.path))) for one in found]
         refusal = "" if opened.samples is not None else opened.refusal
@@ -78,6 +78,12 @@ def _fixed(source: Source, document: Document, broken: frozenset[str], target: P
     if refusal:
         changes.append(Change("", f"nothing usable is left: {refusal.replace(str(target), str(source.path))}"))
     return changes
+
+
+def _images_of(source: Input) -> Path:
+    """The folder of the images, as given or as found near the file."""
+    opened = None if source.images else open_input(source).images
+    return source.images or (source.path.parent if opened is None else opened.folder)
 
 
 def _is_in(path: str, folder: Path) -> bool:

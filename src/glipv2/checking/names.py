@@ -46,7 +46,7 @@ def names_in_prompts(
         yield Finding("E501", file, "categories", str(error))
         return
     for group in book.alike:
-        yield Finding("W502", file, "categories", f"{' = '.join(group[:LISTED])} read the same", count=1)
+        yield Finding("W502", file, "categories", f"{' = '.join(group[:LISTED])} read the same")
     for name in book.cut:
         yield Finding("W503", file, "categories", f"{name} is cut to a prompt of {book.budget} tokens")
     for name in book.unknown:
@@ -58,26 +58,28 @@ def idle_names(counts: SplitCounts, file: str) -> Iterator[Finding]:
     idle = [name for name, count in counts.classes.items() if not count]
     if idle and counts.named and counts.boxes:
         what = f"{len(idle)} of {len(counts.classes)} categories have no box: {_listed(idle)}"
-        yield Finding("W505", file, "categories", what, count=len(idle))
+        yield Finding("W505", file, "categories", what)
 
 
 def names_of_one_split(splits: Sequence[SplitCounts]) -> Iterator[Finding]:
-    """Names that have boxes in one split and none in another."""
+    """Names that have boxes in one split and none in another of the same layout."""
     named = [split for split in splits if split.named and split.boxes]
     for split in named:
         for other in named:
+            if split.kind != other.kind:
+                continue
             lacking = [name for name, count in split.classes.items() if count and not other.classes[name]]
             if lacking and split.name != other.name:
                 what = f"{len(lacking)} categories of {split.name} have no box in {other.name}: {_listed(lacking)}"
-                yield Finding("W506", other.file, "categories", what, count=len(lacking))
+                yield Finding("W506", other.file, "categories", what)
 
 
-def names_that_differ(vocabularies: Sequence[tuple[str, Vocabulary]]) -> Iterator[Finding]:
-    """One id with another name in another file. vocabularies: with their files."""
-    known: dict[int, tuple[str, str]] = {}
-    for file, vocabulary in vocabularies:
+def names_that_differ(vocabularies: Sequence[tuple[str, str, Vocabulary]]) -> Iterator[Finding]:
+    """One id with another name in another file of the same layout. vocabularies: with their layouts and files."""
+    known: dict[tuple[str, int], tuple[str, str]] = {}
+    for kind, file, vocabulary in vocabularies:
         for name, category_id in zip(vocabulary.names, vocabulary.category_ids, strict=True):
-            first, where = known.setdefault(category_id, (name, file))
+            first, where = known.setdefault((kind, category_id), (name, file))
             if first != name:
                 what = f"id {category_id} is '{name}', but '{first}' in {where}"
                 yield Finding("E507", file, "categories", what)

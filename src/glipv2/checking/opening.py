@@ -2,34 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from glipv2.checking.findings import CODE_OF_KIND, OTHER, Finding
-from glipv2.data.captions import kind_of
-from glipv2.data.coco import CocoDataset
-from glipv2.data.coco_split import CocoSplit
+from glipv2.data.auto import GIVES, Source
 from glipv2.data.dataset import SampleDataset
-from glipv2.data.faults import Fault, gathered, read_json
+from glipv2.data.faults import Fault, gathered
+from glipv2.data.formats import Format, Recognised, recognise
 from glipv2.data.images import SUFFIXES, image_paths, image_size
 from glipv2.data.joined import UNNAMED, JoinedDataset
-from glipv2.data.lvis import LvisDataset
-from glipv2.data.mdetr import MdetrDataset
-from glipv2.data.odvg import OdvgDetection, OdvgGrounding
 from glipv2.data.pictures import PictureJob
+from glipv2.data.places import WORDS, split_of
 from glipv2.data.truths import DescribedImages, described
 from glipv2.errors import UserError
 from glipv2.structures import ImageTruth, Instances
 
+IMAGES_KEY = "--images"
+
 
 @dataclass(frozen=True)
-class Source:
-    """What is to be checked: a split's name, its file or folder, and the folder of its images."""
+class Input:
+    """What is to be checked: a split's name, its file or folder, and the folder of its images (None: look for it).
+
+    known: what it was recognised as; own_split: the split's name there, "" for a file.
+    """
 
     split: str
     path: Path
     images: Path | None = None
+    known: Recognised | None = None
+    own_split: str = ""
 
 
 class LoosePictures(DescribedImages):
@@ -60,7 +64,7 @@ class LoosePictures(DescribedImages):
 class Opened:
     """samples: None where nothing is left; refusal: why then; faults: of its records, in the order of the file."""
 
-    source: Source
+    source: Input
     kind: str = "unknown"
     samples: SampleDataset | None = None
     refusal: str = ""
@@ -83,12 +87,16 @@ class Opened:
         if self.refusal:
             yield Finding("E101" if self.unusable else "E102", self.file, "", _without(self.refusal, self.file))
 
+    @property
+    def images(self) -> DescribedImages | None:
+        """The samples as pictures of a folder; None where nothing is left, or they come from no file."""
+        images = self.samples.images if isinstance(self.samples, JoinedDataset) else self.samples
+        return images if isinstance(images, DescribedImages) else None
+
     def picture(self, index: int, name: str, image_size: tuple[int, int]) -> PictureJob | None:
         """How to read the picture of a sample; None for samples that come from no file."""
-        images = self.samples.images if isinstance(self.samples, JoinedDataset) else self.samples
-        if not isinstance(images, DescribedImages):
-            return None
-        return PictureJob(images.folder / name, image_size, images.described_by(index))
+        images = self.images
+        return None if images is None else PictureJob(images.folder / name, image_size, images.described_by(index))
 
 
 def finding_of(fault: Fault) -> Finding:
@@ -98,7 +106,7 @@ def finding_of(fault: Fault) -> Finding:
     return Finding(code, str(fault.path), fault.place, what, count=fault.count)
 
 
-def open_source(source: Source) -> Opened:
+def open_input(source: Input) -> Opened:
     """Opens it leniently; whatever is wrong with it ends in the result, nothing is raised."""
     opened = Opened(source)
     with gathered(mended=True) as faults:
@@ -110,27 +118,51 @@ def open_source(source: Source) -> Opened:
     return opened
 
 
-def _opened(source: Source) -> tuple[str, SampleDataset]:
-    if source.path.is_dir() or source.path.suffix.lower() in SUFFIXES:
+def find_inputs(path: Path, images: Path | None, split: str = "") -> list[Input]:
+    """What a path holds, one input a split or file; a path of nothing known is one input, whose opening tells why.
+
+    split: for the findings; default the file's own, or its name. Answers go with the questions beside them.
+    """
+    if path.suffix.lower() in SUFFIXES or (path.is_dir() and not _known(path) and _has_pictures(path)):
+        return [Input(split or path.stem, path, images)]
+    found = _known(path)
+    if not found:
+        return [Input(split or path.stem, path, images)]
+    inputs = []
+    for one in found:
+        if one.splits:
+            inputs += [Input(own, one.path, images, one, own) for own in one.splits if not _is_union(own, one.splits)]
+        elif one.format is not Format.ANSWERS or len(found) == 1:
+            inputs.append(Input(split or split_of(one.path) or one.path.stem, one.path, images, one))
+    if split and len(inputs) > 1:
+        fitting = [one for one in inputs if one.own_split in (split, *WORDS.get(split, ()))]
+        return fitting or inputs
+    return inputs
+
+
+def _is_union(split: str, splits: Sequence[str]) -> bool:
+    """Pascal VOC's trainval, which would be found to share its pictures with train and val."""
+    return split == "trainval" and {"train", "val"} <= set(splits)
+
+
+def _known(path: Path) -> list[Recognised]:
+    try:
+        return recognise(path)
+    except UserError:
+        return []
+
+
+def _has_pictures(folder: Path) -> bool:
+    return any(path.suffix.lower() in SUFFIXES for path in folder.iterdir())
+
+
+def _opened(source: Input) -> tuple[str, SampleDataset]:
+    if source.path.suffix.lower() in SUFFIXES or (source.path.is_dir() and source.known is None):
         return "pictures", LoosePictures(source.path)
-    if source.path.suffix == ".jsonl":
-        grounded = "grounding" in source.path.read_text()
-        reader = OdvgGrounding if grounded else OdvgDetection
-        return "ODVG", reader(source.path, source.images or source.path.parent, on_error="skip")
-    content = read_json(source.path, "a file of annotations")
-    kind = kind_of(content)
-    images = source.images or source.path.parent
-    if kind == "COCO captions":
-        return kind, CocoSplit(images=str(images), captions=str(source.path)).samples(
-            frozenset({"captions"}), "skip", None, source.split
-        )
-    if kind.startswith("grounded"):
-        return kind, MdetrDataset(source.path, images, on_error="skip")
-    images_listed = content.get("images") if isinstance(content, dict) else None
-    records = images_listed if isinstance(images_listed, list) else []
-    if any(isinstance(record, dict) and "neg_category_ids" in record for record in records):
-        return "LVIS", LvisDataset(source.path, images, on_error="skip")
-    return kind, CocoDataset(source.path, images, on_error="skip")
+    known = source.known or recognise(source.path)[0]
+    needs = GIVES[known.format] - {"masks"}
+    opener = Source(known, source.own_split)
+    return known.format.value, opener.open(needs, source.images, "skip", None, IMAGES_KEY)
 
 
 def _without(message: str, file: str) -> str:

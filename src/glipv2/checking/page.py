@@ -199,7 +199,7 @@ def _finding_figure(finding: Finding, report: CheckReport) -> Markup | None:
 
 
 def _figure(picture: Image.Image, title: str, words: str, limit: int) -> Markup:
-    inline = inlined(picture, limit)
+    inline = inlined(picture, limit, photograph=True)
     image = element("img", src=inline.uri, alt=title, width=inline.width, height=inline.height)
     button = element("button", image, type="button", aria_label="enlarge or reduce")
     return element("figure", button, element("figcaption", element("b", title), f" {words}"))

@@ -13,14 +13,14 @@ from glipv2.checking import boxes, names, texts
 from glipv2.checking.counts import SplitCounts
 from glipv2.checking.findings import CODES, Finding, Findings
 from glipv2.checking.names import PromptExample
-from glipv2.checking.opening import Opened, Source, open_source
+from glipv2.checking.opening import Input, Opened, open_input
 from glipv2.data.pictures import PictureFacts, PictureJob, read_pictures
 from glipv2.data.prompts import PromptConfig
 from glipv2.errors import UserError
 from glipv2.structures import ImageTruth
 from glipv2.tokenizer import Tokenizer
 
-SAMPLES = 12  # pictures of a split that its report shows
+SAMPLES, ALL_SAMPLES = 12, 48  # pictures of a split, and of all together, that a report shows
 NO_CLASS = ("object",)  # the vocabulary of data whose boxes have words, not classes
 
 Progress = Callable[[str, int, int], None]  # (what, done, all)
@@ -50,6 +50,7 @@ class SampleView:
 class CheckReport:
     """What was found, what the splits hold, and examples of both. unusable: files that are no data at all."""
 
+    inputs: int = 1
     opened: list[Opened] = field(default_factory=list)
     splits: list[SplitCounts] = field(default_factory=list)
     findings: Findings = field(default_factory=Findings)
@@ -86,14 +87,14 @@ class CheckReport:
 
 
 def check(
-    sources: Sequence[Source], config: CheckConfig, progress: Progress = lambda what, done, every: None
+    sources: Sequence[Input], config: CheckConfig, progress: Progress = lambda what, done, every: None
 ) -> CheckReport:
     """Reads all sources; nothing of them is changed, and nothing about them is raised."""
-    report = CheckReport()
+    report = CheckReport(inputs=len(sources))
     pictures: list[tuple[str, list[PictureFacts]]] = []
     for number, source in enumerate(sources):
         progress("files", number, len(sources))
-        opened = open_source(source)
+        opened = open_input(source)
         report.opened.append(opened)
         report.findings.take(opened.findings())
         if opened.samples is not None:
@@ -112,7 +113,8 @@ def _check_samples(opened: Opened, config: CheckConfig, report: CheckReport, pro
     named = vocabulary.names != NO_CLASS
     counts = SplitCounts.of(opened.source.split, file, opened.kind, vocabulary.names, named)
     largest, jobs, positives = 0.0, list[PictureJob](), list[list[int]]()
-    step = max(len(samples) // SAMPLES, 1)
+    shown = min(SAMPLES, max(ALL_SAMPLES // report.inputs, 1))
+    step = max(len(samples) // shown, 1)
     for index in range(len(samples)):
         progress(f"{opened.source.split}: annotations", index, len(samples))
         try:
@@ -126,7 +128,7 @@ def _check_samples(opened: Opened, config: CheckConfig, report: CheckReport, pro
         job = opened.picture(index, truth.name, truth.image_size)
         if job is not None:
             jobs.append(job)
-            if index % step == 0 and index // step < SAMPLES:
+            if index % step == 0 and index // step < shown:
                 report.samples.append(SampleView(opened.source.split, job.path, truth, vocabulary.names))
         if len(positives) < names.EXAMPLES and len(truth.labels):
             positives.append(truth.labels.tolist())
@@ -183,7 +185,9 @@ def _across(report: CheckReport, pictures: Sequence[tuple[str, Sequence[PictureF
     """What only several splits together can show."""
     yield from leaked_pictures(pictures)
     named = [one for one in report.opened if one.samples is not None and one.samples.vocabulary.names != NO_CLASS]
-    yield from names.names_that_differ([(one.file, one.samples.vocabulary) for one in named if one.samples is not None])
+    yield from names.names_that_differ(
+        [(one.kind, one.file, one.samples.vocabulary) for one in named if one.samples is not None]
+    )
     yield from names.names_of_one_split(report.splits)
 
 

@@ -16,6 +16,7 @@ from glipv2.report.summary import show_rows
 
 PLACES = 3  # findings of a code that are told in full
 CLASSES = 10  # of a split
+MOST_COLUMNS = 6  # splits beside each other
 
 
 def show(report: CheckReport, console: Console) -> None:
@@ -57,7 +58,7 @@ def _split_rows(splits: Sequence[SplitCounts]) -> list[list[str]]:
 def _class_rows(splits: Sequence[SplitCounts]) -> list[list[str]]:
     """The commonest classes of all splits together, then how many more there are."""
     named = [split for split in splits if split.named]
-    if not named:
+    if not 0 < len(named) <= MOST_COLUMNS:
         return []
     every: dict[str, int] = {}
     for split in named:

@@ -80,6 +80,8 @@ class Source:
         masks = "masks" in needs
         if found.format is Format.YOLO:
             return YoloDataset(found.path, split, with_masks=masks, on_error=on_error)
+        if found.format is Format.VOC and images is None and (found.path / "JPEGImages").is_dir():
+            return VocDataset(found.path, split, on_error=on_error)
         folder = images or image_folder(with_images(found, split) if split else found, key)
         if found.format is Format.VOC:
             return VocDataset(found.path, split, folder, on_error=on_error)

@@ -106,7 +106,7 @@ def _content_of(path: Path) -> tuple[Any, bool]:
             return read_json(path, "annotations as JSON"), False
         lines = isinstance(content, dict) and any(key in content for key in ("detection", "grounding", "expression"))
         return content, lines
-    if first and not first.startswith("["):
+    if first and not first.startswith("[") and path.suffix.lower() != ".json":
         raise UserError(f"{path} is none of the known layouts (it begins with {first[:20]!r}); looked for {LOOKED_FOR}")
     return read_json(path, "annotations as JSON"), False
 
@@ -194,7 +194,7 @@ def with_images(found: Recognised, split: str) -> Recognised:
     listed = voc_splits(folder)[split] if found.format is Format.VOC else folder / f"{split}.txt"
     names: list[tuple[str, ...]] = []
     for _, line in islice(read_lines(listed, "a name a line"), SAMPLES):
-        path = folder / "Annotations" / f"{line.split()[0]}.xml"
+        path = folder / "Annotations" / f"{line.strip()}.xml"
         try:
             tree = read_xml(path)
         except RecordError:

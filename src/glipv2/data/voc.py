@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 from pathlib import Path
@@ -139,7 +140,9 @@ def _names_of_split(root: Path, split: str) -> list[str]:
         where = root / "ImageSets" / "Main"
         hint = nearest(split, lists) if lists else f"expected lists as {where / 'train.txt'}"
         raise UserError(f"{root}: no list of the split '{split}' in {where}; {hint}")
-    names = [line.split()[0] for _, line in read_lines(lists[split], "the name of an image a line")]
+    names = [
+        re.sub(r"\s+-?[01]$", "", line.strip()) for _, line in read_lines(lists[split], "the name of an image a line")
+    ]
     twice = len(names) - len(set(names))
     if not names or twice:
         what = f"names {twice} images twice, expected each once" if twice else "is empty, expected a name a line"

@@ -40,8 +40,7 @@ class YoloDataset(CocoDataset):
         self, description: Path | str, split: str, *, with_masks: bool = False, on_error: str = "raise"
     ) -> None:
         self._content_of = read_description(Path(description))
-        self._files = _images_of(Path(description), self._content_of, split)
-        folder = Path(os.path.commonpath([path.parent for path in self._files]))
+        folder, self._files = _images_of(Path(description), self._content_of, split)
         super().__init__(description, folder, with_masks=with_masks, on_error=on_error)
         del self._content_of, self._files
 
@@ -126,17 +125,19 @@ def _base(path: Path, content: Mapping[str, Any]) -> Path:
     return own if own.is_dir() else path.parent
 
 
-def _images_of(path: Path, content: Mapping[str, Any], split: str) -> list[Path]:
-    """The images of a split, sorted, or as listed."""
+def _images_of(path: Path, content: Mapping[str, Any], split: str) -> tuple[Path, list[Path]]:
+    """The folder of a split, or the innermost that holds all of it, and its images, sorted, or as listed."""
     entry = _entry(content, split)
     if not entry:
         raise UserError(f"{path}: no split '{split}'; {nearest(split, yolo_splits(content) or SPLITS)}")
     places = entry if isinstance(entry, list) else [entry]
     base = _base(path, content)
-    found = [image for place in places for image in _listed(_place(base, str(place), path), path)]
+    there = [_place(base, str(place), path) for place in places]
+    found = [image for place in there for image in _listed(place, path)]
     if not found:
         raise UserError(f"{path}: no image in {entry}; looked for {' '.join(sorted(SUFFIXES))}")
-    return list(dict.fromkeys(found))
+    folder = there[0] if len(there) == 1 and there[0].is_dir() else os.path.commonpath([own.parent for own in found])
+    return Path(folder), list(dict.fromkeys(found))
 
 
 def _place(base: Path, name: str, path: Path) -> Path:
