@@ -46,7 +46,7 @@ def test_what_is_told_names_file_place_and_remedy(glipv2: Command, folder: Path)
     assert "E303 boxes without area: 1" in told
     assert "instances.json: annotations[0] (id 1): bbox [1, 1, 0, 0] has width 0 and height 0" in told
     assert f"to do: {CODES['E303'].remedy}" in told
-    assert "1 error, 1 warning; 3 pictures read"  # no box of a dog is left in told
+    assert "1 error, 1 warning; 3 pictures read" in told  # no box of a dog is left
 
 
 class Page(HTMLParser):
