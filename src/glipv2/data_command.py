@@ -17,6 +17,17 @@ from glipv2.parser import Parser
 if TYPE_CHECKING:
     Group = argparse._SubParsersAction[Parser]
 
+LABEL_HELP = """\
+Finds the noun phrases of captions in their images, and writes what the model is sure of as ODVG lines to train on.
+A killed run goes on where it stopped when the same words are given again.
+
+  weights=RUN_OR_FILE  images=FOLDER  captions=FILE  output=LABELS.jsonl
+  threshold=0.5        score from which a box is kept       boxes=10    most boxes of a phrase
+  batch_size=8         device=auto                          on_error=raise|skip  (broken images and records)
+  preview=SHEET.png    pictures of the first labelled images
+
+captions: COCO captions (.json), lines with filename and caption (.jsonl), or a table with these columns (.csv, .tsv)
+"""
 EXAMPLES = """\
 examples
   glipv2 data convert annotations/instances_train2017.json out --to odvg
@@ -68,7 +79,26 @@ def _convert(words: argparse.Namespace) -> int:
     return 0
 
 
-SUBCOMMANDS: tuple[Callable[[Group], None], ...] = (add_check, add_preview, add_benchmark, _add_convert)
+def _add_label(group: Group) -> None:
+    parser = group.add_parser(
+        "label", help="ground captions with a trained model: pseudo-labels", description=LABEL_HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    parser.add_argument("words", metavar="KEY=VALUE", nargs="+", help="see above")
+    parser.set_defaults(run=_label)
+
+
+def _label(words: argparse.Namespace) -> int:
+    from glipv2.labelling import label, label_config
+
+    config = label_config(words.words)
+    for what, count in label(config).items():
+        print(f"{count:8d} {what}")
+    print(f"written to {config.output}{f', pictures in {config.preview}' if config.preview else ''}")
+    return 0
+
+
+SUBCOMMANDS: tuple[Callable[[Group], None], ...] = (add_check, add_preview, add_benchmark, _add_convert, _add_label)
 
 
 def _parser() -> Parser:

@@ -238,11 +238,17 @@ class Predictor:
         return [vocabulary_of(own) for own in names]
 
     def run(self, task: str, images: Picture | Sequence[Picture], request: Any, batch_size: int = 8) -> Sequence[Any]:
-        """Predictions of a task, one a picture, for a request as the task's `request` makes them."""
+        """Predictions of a task, one a picture, for a request as the task's `request` makes them.
+
+        Captions to ground and questions may be a list, one for each picture.
+        """
         chosen = self.task_for(task)
-        return self._predicted(
-            chosen, images, batch_size, lambda pictures, truth: chosen.batch_for(pictures, truth, request)
-        )
+
+        def asked(pictures: ImageBatch, truth: tuple[ImageTruth, ...]) -> Any:
+            own = [request[one.image_id] for one in truth] if isinstance(request, list) else request
+            return chosen.batch_for(pictures, truth, own)
+
+        return self._predicted(chosen, images, batch_size, asked)
 
     @torch.inference_mode()
     def _predicted(

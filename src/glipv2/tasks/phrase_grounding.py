@@ -90,8 +90,10 @@ class PhraseGroundingTask(Task):
             raise UserError(f"found no phrase to look for in '{text}'; mark those you mean [in brackets]")
         return prompt
 
-    def batch_for(self, images: ImageBatch, truth: tuple[ImageTruth, ...], request: Prompt) -> TextQueryBatch:
-        """The same caption for every image."""
+    def batch_for(
+        self, images: ImageBatch, truth: tuple[ImageTruth, ...], request: Prompt | Sequence[Prompt]
+    ) -> TextQueryBatch:
+        """The same caption for every image, or each image's own."""
         return one_text_each(images, truth, request, self._tokenizer)
 
     def reset_metric(self, samples: SampleDataset) -> None:

@@ -71,10 +71,13 @@ def by_image(batch: TextQueryBatch, results: Sequence[Result]) -> list[tuple[Res
 
 
 def one_text_each(
-    images: ImageBatch, truth: tuple[ImageTruth, ...], text: Prompt, tokenizer: Tokenizer
+    images: ImageBatch, truth: tuple[ImageTruth, ...], text: Prompt | Sequence[Prompt], tokenizer: Tokenizer
 ) -> TextQueryBatch:
-    """The same text about every image."""
+    """The same text about every image, or each image's own."""
     count = len(images)
-    prompts, _ = collate_prompts([text], tokenizer)
     rows = images.image_sizes.new_tensor(range(count))
-    return TextQueryBatch(images, (text,) * count, repeated(prompts, count), rows, truth)
+    if isinstance(text, Prompt):
+        return TextQueryBatch(
+            images, (text,) * count, repeated(collate_prompts([text], tokenizer)[0], count), rows, truth
+        )
+    return TextQueryBatch(images, tuple(text), collate_prompts(text, tokenizer)[0], rows, truth)

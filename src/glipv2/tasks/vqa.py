@@ -137,8 +137,10 @@ class VqaTask(Task):
         """A question with its phrases [in brackets], or whose noun phrases are found; it may have none."""
         return phrases_of(text)
 
-    def batch_for(self, images: ImageBatch, truth: tuple[ImageTruth, ...], request: Prompt) -> TextQueryBatch:
-        """The same question about every image."""
+    def batch_for(
+        self, images: ImageBatch, truth: tuple[ImageTruth, ...], request: Prompt | Sequence[Prompt]
+    ) -> TextQueryBatch:
+        """The same question about every image, or each image's own."""
         return one_text_each(images, truth, request, self._tokenizer)
 
     def reset_metric(self, samples: SampleDataset) -> None:

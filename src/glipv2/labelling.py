@@ -1,0 +1,252 @@
+"""`glipv2 data label`: a trained model grounds the phrases of captions, and what it is sure of becomes data.
+
+GLIP's self-training: a teacher labels images with sentences from the web, a student learns from gold and these.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, cast
+
+from omegaconf import MISSING, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from PIL import Image
+from rich.console import Console
+from rich.progress import track
+
+from glipv2.checkpoints import weights_file
+from glipv2.data.images import read_image
+from glipv2.data.pairs import Pair, read_pairs
+from glipv2.errors import UserError, nearest
+from glipv2.inference import Predictor
+from glipv2.report.gallery import contact_sheet
+from glipv2.runs import write_json
+from glipv2.structures import Prompt
+from glipv2.structures.drawing import draw_boxes, draw_lines
+from glipv2.structures.grounded import GroundedText
+
+KEPT, NO_PHRASE, UNSURE, BROKEN = "labelled", "without a noun phrase", "without a sure box", "of broken images"
+SHEET, COLUMNS = 12, 3  # pictures of the preview
+
+
+@dataclass
+class LabelConfig:
+    """`glipv2 data label KEY=VALUE …`.
+
+    weights: a run or file that grounds; threshold: scores from which a box is kept; boxes: most of a phrase.
+
+    on_error: "raise" ends at the first broken image or record, "skip" counts them. preview: a picture of the
+    first labelled images.
+    """
+
+    weights: str = MISSING
+    images: Path = MISSING
+    captions: Path = MISSING
+    output: Path = MISSING
+    threshold: float = 0.5
+    boxes: int = 10
+    batch_size: int = 8
+    device: str = "auto"
+    on_error: str = "raise"
+    preview: Path | None = None
+
+    def check(self) -> None:
+        """UserError for numbers out of range and an output that is there."""
+        if not 0 < self.threshold <= 1:
+            raise UserError(f"threshold: expected a score above 0 and up to 1, but got {self.threshold}")
+        if self.batch_size < 1 or self.boxes < 1:
+            raise UserError(f"batch_size and boxes: expected at least 1, but got {self.batch_size} and {self.boxes}")
+        if self.output.suffix != ".jsonl":
+            raise UserError(f"expected an output of ODVG lines (.jsonl), but got {self.output}")
+        if self.output.exists():
+            raise UserError(f"{self.output} is there already; remove it or give another")
+
+
+def label_config(words: Sequence[str]) -> LabelConfig:
+    """The settings of KEY=VALUE words; UserError for a key that there is not, a wrong type, or one that is missing."""
+    known = [entry.name for entry in fields(LabelConfig)]
+    values: dict[str, str] = {}
+    for word in words:
+        key, separator, value = word.partition("=")
+        if not separator:
+            raise UserError(f"expected KEY=VALUE, but got '{word}'; the keys are {', '.join(known)}")
+        if key not in known:
+            raise UserError(f"no key '{key}'; {nearest(key, known)}")
+        values[key] = value
+    try:
+        merged = OmegaConf.merge(OmegaConf.structured(LabelConfig), values)
+    except OmegaConfBaseException as error:
+        raise UserError(f"{str(error).splitlines()[0]}; glipv2 data label --help shows the keys") from error
+    missing = sorted(OmegaConf.missing_keys(merged))
+    if missing:
+        raise UserError(f"{missing[0]} is not set; give it as {missing[0]}=VALUE")
+    return cast("LabelConfig", OmegaConf.to_object(merged))
+
+
+def label(config: LabelConfig) -> Counter[str]:
+    """Writes ODVG grounding lines; gives how many captions became what, and the phrases and boxes.
+
+    Work is kept in OUTPUT.partial batch by batch: the same command goes on where a killed one stopped, and ends
+    with the same bytes. Raises UserError for what was begun with other words.
+    """
+    config.check()
+    pairs, faults = read_pairs(config.captions, config.images, config.on_error)
+    partial = Partial(config)
+    done = partial.begun()
+    predictor = Predictor.load(config.weights, config.device)
+    task = predictor.task_for("phrase_grounding")
+    starts = range(done, len(pairs), config.batch_size)
+    for start in track(starts, description="labelling", console=Console(stderr=True), transient=True):
+        batch = pairs[start : start + config.batch_size]
+        partial.add(_labelled(predictor, task, batch, config))
+    counts = partial.finish(config.output)
+    counts.update({f"records left out ({kind})": number for kind, number in faults.items()})
+    if config.preview:
+        write_preview(config.output, config.images, config.preview)
+    return counts
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """What became of a pair: its line where it has one, why not where it has none, and how many phrases it has."""
+
+    fate: str
+    phrases: int = 0
+    line: dict[str, Any] | None = None
+
+
+def _labelled(predictor: Predictor, task: Any, pairs: Sequence[Pair], config: LabelConfig) -> list[Labelled]:
+    found = [Labelled(NO_PHRASE)] * len(pairs)
+    asked: list[tuple[int, Image.Image, Prompt]] = []
+    for place, pair in enumerate(pairs):
+        try:
+            picture = read_image(config.images / pair.name)
+        except UserError:
+            if config.on_error == "raise":
+                raise
+            found[place] = Labelled(BROKEN)
+            continue
+        try:
+            asked.append((place, picture, task.request(pair.caption)))
+        except UserError:  # there is nothing to look for
+            continue
+    requests = [request for _, _, request in asked]
+    pictures = [picture for _, picture, _ in asked]
+    results = predictor.run("phrase_grounding", pictures, requests, config.batch_size) if asked else []
+    for (place, picture, _), result in zip(asked, results, strict=True):
+        (text,) = result.above(config.threshold).captions
+        found[place] = _line(pairs[place], text, picture.size, config.boxes)
+    return found
+
+
+def _line(pair: Pair, text: GroundedText, size: tuple[int, int], most: int) -> Labelled:
+    """The ODVG line of a caption; boxes in hundredths of a pixel, within the picture."""
+    regions = []
+    for place, (spans, phrase) in enumerate(zip(text.spans, text.phrases, strict=True)):
+        boxes, scores = text.of(place)
+        for box, score in zip(boxes[:most].tolist(), scores[:most].tolist(), strict=True):
+            corners = [round(min(max(value, 0.0), size[axis % 2]), 2) for axis, value in enumerate(box)]
+            if corners[2] > corners[0] and corners[3] > corners[1]:
+                spoken = {"phrase": phrase, "tokens_positive": [list(span) for span in spans]}
+                regions.append({"bbox": corners, **spoken, "score": round(score, 4)})
+    if not regions:
+        return Labelled(UNSURE, len(text.spans))
+    head = {"filename": pair.name, "height": size[1], "width": size[0]}
+    return Labelled(KEPT, len(text.spans), {**head, "grounding": {"caption": text.text, "regions": regions}})
+
+
+class Partial:
+    """Unfinished work beside the output: a line a pair, and the words with which it was begun."""
+
+    def __init__(self, config: LabelConfig) -> None:
+        self.lines = config.output.with_name(f"{config.output.name}.partial")
+        self.words = config.output.with_name(f"{config.output.name}.partial.json")
+        self.batch = config.batch_size
+        self._wanted = _signature(config)
+
+    def begun(self) -> int:
+        """How many pairs are done, in whole batches; a batch that was cut off is forgotten."""
+        if not self.words.is_file():
+            self.lines.parent.mkdir(parents=True, exist_ok=True)
+            self.lines.write_bytes(b"")
+            write_json(self.words, self._wanted)
+            return 0
+        earlier = json.loads(self.words.read_text("utf-8"))
+        other = [key for key, value in self._wanted.items() if earlier.get(key) != value]
+        if other:
+            raise UserError(
+                f"{self.lines} was begun with another {', '.join(other)}; remove it and {self.words.name} to begin anew"
+            )
+        whole = self.lines.read_bytes().splitlines(keepends=True) if self.lines.is_file() else []
+        complete = sum(line.endswith(b"\n") for line in whole) // self.batch * self.batch
+        self.lines.write_bytes(b"".join(whole[:complete]))
+        return complete
+
+    def add(self, batch: Sequence[Labelled]) -> None:
+        """Appends a batch, and waits until it is on the disk."""
+        with self.lines.open("a", encoding="utf-8") as file:
+            file.writelines(json.dumps(asdict(own), ensure_ascii=False) + "\n" for own in batch)
+            file.flush()
+            os.fsync(file.fileno())
+
+    def finish(self, output: Path) -> Counter[str]:
+        """The lines that there are become the output; counts them all."""
+        counts: Counter[str] = Counter({KEPT: 0, "phrases": 0, "boxes": 0})
+        whole = output.with_name(f"{output.name}.whole")
+        with self.lines.open(encoding="utf-8") as read, whole.open("w", encoding="utf-8") as write:
+            for own in map(json.loads, read):
+                counts[own["fate"]] += 1
+                counts["phrases"] += own["phrases"]
+                if own["line"] is not None:
+                    counts["boxes"] += len(own["line"]["grounding"]["regions"])
+                    write.write(json.dumps(own["line"], ensure_ascii=False) + "\n")
+        os.replace(whole, output)
+        self.lines.unlink()
+        self.words.unlink()
+        return counts
+
+
+def _signature(config: LabelConfig) -> dict[str, Any]:
+    """What decides on the result."""
+    files = {"weights": weights_file(config.weights), "captions": config.captions}
+    words = {"threshold": config.threshold, "boxes": config.boxes, "batch_size": config.batch_size}
+    return {
+        **{key: _digest(path) for key, path in files.items()},
+        **words,
+        "images": str(config.images.resolve()),
+        "on_error": config.on_error,
+    }
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_preview(labels: Path, images: Path, output: Path) -> None:
+    """A contact sheet of the first labelled captions."""
+    pictures = [_drawn(line, images) for _, line in zip(range(SHEET), _read(labels), strict=False)]
+    if pictures:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        contact_sheet(pictures, COLUMNS).save(output)
+
+
+def _read(path: Path) -> Iterator[dict[str, Any]]:
+    with path.open(encoding="utf-8") as file:
+        yield from map(json.loads, file)
+
+
+def _drawn(line: dict[str, Any], images: Path) -> Image.Image:
+    regions, caption = line["grounding"]["regions"], line["grounding"]["caption"]
+    colors = {phrase: place for place, phrase in enumerate(dict.fromkeys(own["phrase"] for own in regions))}
+    boxes, names = [own["bbox"] for own in regions], [f"{own['phrase']} {own['score']:.2f}" for own in regions]
+    picture = draw_boxes(
+        read_image(images / line["filename"]), boxes, names, [colors[own["phrase"]] for own in regions]
+    )
+    return draw_lines(picture, [caption])
