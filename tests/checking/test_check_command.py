@@ -17,9 +17,10 @@ from formats import write_pictures, write_yolo
 from PIL import Image
 from split_files import answers, captions, grounding, questions
 
+from glipv2.arguments import composed
 from glipv2.check_command import inputs_of
 from glipv2.checking.findings import CODES
-from glipv2.preview import composed, preview, seen
+from glipv2.preview import preview, seen
 
 Command = Callable[..., Any]
 DOCS = Path(__file__).parents[2] / "docs" / "data_check.md"
@@ -46,7 +47,7 @@ def test_what_is_told_names_file_place_and_remedy(glipv2: Command, folder: Path)
     assert "E303 boxes without area: 1" in told
     assert "instances.json: annotations[0] (id 1): bbox [1, 1, 0, 0] has width 0 and height 0" in told
     assert f"to do: {CODES['E303'].remedy}" in told
-    assert "1 error, 1 warning; 3 pictures read"  # no box of a dog is left in told
+    assert "1 error, 1 warning; 3 pictures read" in told  # no box of a dog is left
 
 
 class Page(HTMLParser):

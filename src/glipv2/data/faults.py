@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from glipv2.errors import UserError, nearest
 
@@ -198,6 +198,6 @@ def first_there(names: Iterable[Any], folder: Path, listings: dict[str, frozense
     return next(there, tried[0] if tried else None)
 
 
-def is_whole(value: Any) -> bool:
+def is_whole(value: Any) -> TypeGuard[int]:
     """Whether a JSON value is a whole number."""
     return isinstance(value, int) and not isinstance(value, bool)
