@@ -34,6 +34,7 @@ from glipv2.structures import ImageTruth, Instances, Vocabulary
 logger = logging.getLogger(__name__)
 
 MIN_SIDE = 0.01  # pixels; a thinner box is a line, and vanishes in float32 on a large image
+MAX_SIDE = 2**31  # pixels of an image; what claims more is no size
 ROUNDING = 1.0  # pixels a box may pass the border by, as annotation tools round, before it is reported
 Corners = tuple[float, float, float, float]
 
@@ -214,6 +215,8 @@ def _image_fields(record: Any, known: Container[int]) -> tuple[int, int, int, st
         raise RecordError("malformed file name", f"expected a file name, but got {name!r}")
     if not (is_whole(height) and is_whole(width) and min(height, width) > 0):
         raise RecordError("image of no size", f"expected height and width above 0, but got {height!r} x {width!r}")
+    if max(height, width) > MAX_SIDE:
+        raise RecordError("image of no size", f"is said to have {height} x {width} pixels, which no image has")
     return identity, height, width, name
 
 
