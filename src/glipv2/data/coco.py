@@ -35,6 +35,7 @@ logger = logging.getLogger(__name__)
 
 MIN_SIDE = 0.01  # pixels; a thinner box is a line, and vanishes in float32 on a large image
 MAX_SIDE = 2**31  # pixels of an image; what claims more is no size
+MAX_AREA = 1e30  # square pixels; the square root of what float32 holds
 ROUNDING = 1.0  # pixels a box may pass the border by, as annotation tools round, before it is reported
 Corners = tuple[float, float, float, float]
 
@@ -276,11 +277,7 @@ class _AnnotationReader:
         height, width = self.sizes[image]
         corners, cut = corners_within(bbox, height, width)
         self.clipped += cut
-        area = record.get("area")
-        if area is None:
-            area = (corners[2] - corners[0]) * (corners[3] - corners[1])
-        elif not 0 <= area < math.inf:  # also refuses NaN
-            raise RecordError("malformed area", f"area is {area}, expected a number from 0 on")
+        area = area_of(record.get("area"), corners)
         _check_segmentation(record.get("segmentation"), height, width, self.with_masks)
         self.columns.append((image, corners, label, bool(int(record.get("iscrowd") or 0)), area))
         if self.with_masks:
@@ -310,6 +307,15 @@ def corners_within(bbox: Any, height: int, width: int) -> tuple[Corners, bool]:
         detail = f"bbox {bbox} lies outside the image of {width} x {height} pixels (or is not in pixels)"
         raise RecordError("box outside the image", detail)
     return cut, max(-left, -top, right - width, bottom - height) > ROUNDING
+
+
+def area_of(given: Any, corners: Corners) -> float:
+    """The area that a record gives, else its box's."""
+    if given is None:
+        return (corners[2] - corners[0]) * (corners[3] - corners[1])
+    if not 0 <= given <= MAX_AREA:  # also refuses NaN
+        raise RecordError("malformed area", f"area is {given}, expected a number from 0 on")
+    return float(given)
 
 
 def _check_segmentation(value: Any, height: int, width: int, needed: bool) -> None:
