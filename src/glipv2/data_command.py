@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 EXAMPLES = """\
 examples
+  glipv2 data check instances.json --images photos --html check.html
+  glipv2 data preview task=detection data=coco data.train.images=photos data.train.annotations=instances.json
   glipv2 data convert annotations/instances_train2017.json out --to odvg
   glipv2 data convert voc out --to coco --images photos
 """

@@ -158,7 +158,7 @@ def read_json(path: Path, expected: str) -> Any:
         remedy = "convert JSON lines (ODVG) to COCO" if error.msg == "Extra data" else "export or copy it again"
         where = f"line {error.lineno} column {error.colno}"
         raise UserError(f"{path} is not JSON: {error.msg}, {where}; {remedy}") from None
-    except (OSError, UnicodeDecodeError, RecursionError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path} can't be read as JSON ({error}); expected {expected}") from None
 
 
