@@ -24,10 +24,11 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("data", "models", "matching", "losses", "metrics", "report"),
     ("optim", "trainer", "tracking", "callbacks", "runs", "tune", "folders"),
     ("tasks",),
-    ("protocols",),
+    ("protocols", "checking", "retention"),
     ("config",),
     ("checkpoints", "arguments", "parser"),
-    ("evaluate", "train", "inference", "predict", "conversion", "weights_command", "data_command"),
+    ("evaluate", "train", "inference", "predict", "preview", "conversion", "weights_command", "check_command"),
+    ("data_command",),
     ("cli",),
 )
 BESIDE = {
@@ -36,6 +37,7 @@ BESIDE = {
     ("train", "evaluate"),
     ("predict", "inference"),
     ("weights_command", "conversion"),
+    ("check_command", "preview"),
 }
 ABOVE = {("__init__", "inference")}  # glipv2.load, imported when it is called
 FLOOR = {unit: floor for floor, units in enumerate(FLOORS) for unit in units}

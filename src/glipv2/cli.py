@@ -29,7 +29,8 @@ commands
                                                    glipv2 evaluate weights=glip_t.safetensors protocol=coco …
   predict    find names in pictures              glipv2 predict weights=runs/demo images=photo.jpg text="a cup. a dog."
   report     one HTML page about runs            glipv2 report runs/demo
-  data       convert annotation files            glipv2 data convert instances.json OUT --to odvg
+  data       check, preview, convert files       glipv2 data check instances.json --images photos
+                                                   glipv2 data convert instances.json OUT --to odvg
   weights    say what a file is, import it       glipv2 weights import glip_tiny.pth -o glip_t.safetensors
 
 `glipv2 COMMAND --help` lists its groups, presets and keys. Sweep with -m: glipv2 train -m experiment=a,b seed=1,2,3

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from glipv2.check_command import add_check, add_preview
 from glipv2.parser import Parser
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ def _convert(words: argparse.Namespace) -> int:
     return 0
 
 
-SUBCOMMANDS: tuple[Callable[[Group], None], ...] = (_add_convert,)
+SUBCOMMANDS: tuple[Callable[[Group], None], ...] = (add_check, add_preview, _add_convert)
 
 
 def _parser() -> Parser:

@@ -52,6 +52,14 @@ class PixelConfig:
         std = torch.tensor(self.std).view(3, 1, 1)
         return (ordered.float() - mean) / std
 
+    def pictures(self, images: ImageBatch) -> list[Tensor]:
+        """The images of a batch as they were before normalisation and padding: RGB uint8 [3, H, W] each."""
+        mean, std = (torch.tensor(values).view(3, 1, 1) for values in (self.mean, self.std))
+        plain = ((images.pixels * std + mean).round().clamp(0, 255)).to(torch.uint8)
+        ordered = plain.flip(-3) if self.bgr else plain
+        sizes = images.image_sizes.tolist()
+        return [image[:, :height, :width] for image, (height, width) in zip(ordered, sizes, strict=True)]
+
     def batch(self, images: Sequence[Tensor]) -> ImageBatch:
         """Normalises images (RGB 0–255 [3, H, W] of any sizes) and pads them right and bottom with zeros."""
         sizes = torch.tensor([image.shape[-2:] for image in images], dtype=torch.int64)

@@ -84,6 +84,15 @@ def end_tracking(loggers: list[Logger]) -> None:
             logger.experiment.finish()
 
 
+def log_facts(loggers: list[Logger], facts: Mapping[str, Any]) -> None:
+    """What is known of a run beside its config, to the trackers that take it."""
+    from pytorch_lightning.loggers import WandbLogger
+
+    for logger in loggers:
+        if isinstance(logger, WandbLogger):
+            logger.experiment.config.update(dict(facts), allow_val_change=True)
+
+
 def log_pictures(loggers: list[Logger], key: str, pictures: list[Image], step: int) -> None:
     """A gallery to every logger that takes pictures."""
     from pytorch_lightning.loggers import WandbLogger

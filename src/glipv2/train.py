@@ -26,7 +26,7 @@ from glipv2.models.weights import load_into
 from glipv2.report.summary import show_rows
 from glipv2.runs import claim_folder, environment, write_json, write_metrics, write_text
 from glipv2.tasks.base import Task
-from glipv2.tracking import end_tracking
+from glipv2.tracking import end_tracking, log_facts
 from glipv2.trainer import interrupts_as_such
 from glipv2.tune import trainable_parameters
 
@@ -66,6 +66,8 @@ def _trained(config: TrainConfig, folder: Path, resume: str | None) -> dict[str,
     task.record = record_of(task.model_config, config.task, data.vocabulary, data.answers)
     loggers = _begin(config, folder, task)
     try:
+        if data.skipped:
+            log_facts(loggers, {"skipped_records": data.skipped})
         return _run(config, folder, task, data, loggers, resume, started)
     finally:
         end_tracking(loggers)
@@ -90,6 +92,11 @@ def _run(
         "run/seconds": time.perf_counter() - started,
         "run/parameters": parameter_count(task),
     }
+    if data.skipped:
+        scores["run/skipped_records"] = sum(count for kinds in data.skipped.values() for count in kinds.values())
+    if data.skipped_pictures:
+        scores["run/skipped_pictures"] = data.skipped_pictures
+        log_facts(loggers, {"skipped_pictures": data.skipped_pictures})
     if speed:  # a run that was resumed for its evaluation alone measured none
         scores |= {"run/train_seconds": trained - started, "run/images_per_second": speed}
     if trainer.is_global_zero:

@@ -193,8 +193,9 @@ def read_images(records: Sequence[Any], folder: Path, faults: Faults) -> ImageRe
             dropped.add(identity)
             missing.append((place, name))
     if missing:  # told once: a wrong folder would otherwise fill the report
-        detail = f"{len(missing)} of {len(records)} image files are missing from {folder}, first '{missing[0][1]}'"
-        faults.add("missing image file", missing[0][0], detail, len(missing))
+        told = f"{len(missing)} of {len(records)} image files are missing from {folder}, first '{missing[0][1]}'"
+        places = [(place, f"image file '{name}' is missing from {folder}") for place, name in missing]
+        faults.add_several("missing image file", places, told)
     sizes = np.array([row[:2] for row in kept.values()], np.int64).reshape(-1, 2)
     names = np.array([row[2] for row in kept.values()], np.str_)
     return ImageRecords(np.array(list(kept), np.int64), sizes, names, frozenset(dropped))
@@ -237,12 +238,16 @@ class _AnnotationReader:
     def read(self, records: Sequence[Any]) -> None:
         """Takes all records; a loop of 100 000 should stay below a second."""
         for index, record in enumerate(records):
+            before = self.clipped
             try:
                 self._take(record)
             except (RecordError, TypeError, ValueError, OverflowError) as error:
                 told = isinstance(error, RecordError)
                 kind, detail = error.args if told else ("malformed record", f"has a field of a wrong type ({error})")
                 self.faults.add(kind, place_of("annotations", index, record), detail)
+            else:
+                if self.clipped > before:
+                    self.faults.remark(*past_the_border(index, record))
 
     def rows(self) -> tuple[npt.NDArray[np.int64], tuple[npt.NDArray[Any], ...], PackedRows | None]:
         """Offsets [I + 1], the columns of `Instances` as flat arrays, and the masks.
@@ -316,6 +321,11 @@ def area_of(given: Any, corners: Corners) -> float:
     if not 0 <= given <= MAX_AREA:  # also refuses NaN
         raise RecordError("malformed area", f"area is {given}, expected a number from 0 on")
     return float(given)
+
+
+def past_the_border(index: int, record: Any) -> tuple[str, str, str]:
+    """Kind, place and detail of a box that was cut."""
+    return "box past the border", place_of("annotations", index, record), f"bbox {record['bbox']} leaves its image"
 
 
 def _check_segmentation(value: Any, height: int, width: int, needed: bool) -> None:

@@ -10,7 +10,10 @@ import pytorch_lightning as pl
 from torch.utils.data import DataLoader
 
 from glipv2.data.dataset import DataConfig, SampleDataset
+from glipv2.data.faults import gathered, tell_skipped
+from glipv2.data.joined import JoinedDataset
 from glipv2.data.mixing import MixedLoader
+from glipv2.data.readable import ReadableSamples
 from glipv2.data.transforms import Example, ExampleDataset
 from glipv2.errors import UserError
 from glipv2.pixels import PixelConfig
@@ -33,7 +36,7 @@ class DataModule(pl.LightningDataModule):
     """Wraps a data preset in loaders, one a task; the tasks say how examples become their batches.
 
     feeds: by task name. eval_split: what validation scores. Opens its data sets at once, so that
-    faults show before step 0.
+    faults show before step 0; `skipped` are the numbers of records left out, by file and kind.
     """
 
     def __init__(
@@ -45,8 +48,11 @@ class DataModule(pl.LightningDataModule):
         self.pixels = pixels
         self.feeds = feeds
         self.seed = seed
-        self.train_samples = self._opened("train") if train else {}
-        self.eval_samples = self._opened(eval_split)
+        with gathered() as faults:
+            self.train_samples = self._opened("train") if train else {}
+            self.eval_samples = self._readable(self._opened(eval_split))
+        self.skipped = tell_skipped(faults)
+        self._examples: list[ExampleDataset] = []
 
     @property
     def vocabulary(self) -> Vocabulary:
@@ -58,6 +64,23 @@ class DataModule(pl.LightningDataModule):
         """The answers that the training questions have, () where no task asks any."""
         asked = [name for name, feed in self.feeds.items() if "questions" in feed.needs]
         return (self.train_samples or self.eval_samples)[asked[0]].answers if asked else ()
+
+    @property
+    def skipped_pictures(self) -> int:
+        """How many pictures can't be read, of evaluation and of those that training has met; each counts once."""
+        met = {
+            _picture(examples.samples, examples.samples.truth(row).name)
+            for examples in self._examples
+            if examples.broken is not None
+            for row in examples.broken.nonzero().flatten().tolist()
+        }
+        scored = {
+            _picture(samples.samples, name)
+            for samples in self.eval_samples.values()
+            if isinstance(samples, ReadableSamples)
+            for name in samples.left_out
+        }
+        return len(met | scored)
 
     def train_dataloader(self) -> DataLoader[Example] | MixedLoader:
         """Shuffled and augmented; batches of one task each, drawn by weight when there are several."""
@@ -79,8 +102,17 @@ class DataModule(pl.LightningDataModule):
         by_needs = {needs: self.config.dataset(split, needs) for needs in {feed.needs for feed in self.feeds.values()}}
         return {name: by_needs[feed.needs] for name, feed in self.feeds.items()}
 
+    def _readable(self, opened: Mapping[str, SampleDataset]) -> dict[str, SampleDataset]:
+        """The samples without broken pictures where faults are skipped; a data set of several tasks is read once."""
+        if not self.config.skips_faults:
+            return dict(opened)
+        once = {id(samples): ReadableSamples(samples, self.config.workers) for samples in opened.values()}
+        return {name: once[id(samples)] for name, samples in opened.items()}
+
     def _training_loader(self, name: str) -> DataLoader[Example]:
-        examples = ExampleDataset(self.train_samples[name], self.pixels, self.config.augment)
+        samples, skip = self.train_samples[name], self.config.skips_faults
+        examples = ExampleDataset(samples, self.pixels, self.config.augment, skip_broken=skip)
+        self._examples.append(examples)
         if len(examples) < self.config.batch_size:
             raise UserError(
                 f"data.batch_size is {self.config.batch_size}, but training has only {len(examples)} images"
@@ -97,3 +129,9 @@ class DataModule(pl.LightningDataModule):
             persistent_workers=self.config.workers > 0 and training,
             collate_fn=self.feeds[name].make_collator(examples.samples, training),
         )
+
+
+def _picture(samples: SampleDataset, name: str) -> tuple[str, str]:
+    """The folder and the name of a picture: the same for all data sets that read it."""
+    images = samples.images if isinstance(samples, JoinedDataset) else samples
+    return str(getattr(images, "folder", "")), name

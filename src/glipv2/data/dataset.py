@@ -69,6 +69,11 @@ class DataConfig:
                 f"(it provides {', '.join(sorted(self.provides))}); choose another data= or task="
             )
 
+    @property
+    def skips_faults(self) -> bool:
+        """Whether faulty records and pictures are left out and counted, instead of refused."""
+        return getattr(self, "on_error", "raise") == "skip"
+
     def check_split(self, split: str) -> None:
         """UserError with the choices when there is no such split."""
         if split not in self.splits:

@@ -6,9 +6,12 @@ import json
 import logging
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from glipv2.errors import UserError, nearest
 
@@ -23,31 +26,110 @@ class RecordError(Exception):
     """A fault of one record. Its arguments: the kind, for counting, and what to tell."""
 
 
+@dataclass(frozen=True)
+class Fault:
+    """A fault of the record at `place` of a file. severe: the record can't be used; else it was mended (cut).
+
+    count: of how many records, where their places are not told.
+    """
+
+    path: Path
+    kind: str
+    place: str
+    detail: str
+    severe: bool = True
+    count: int = 1
+
+
+ORPHANS = "annotation of a faulty image"
+_gathering: ContextVar[_Gathering | None] = ContextVar("gathering", default=None)
+
+
+@dataclass(frozen=True)
+class _Gathering:
+    found: list[Fault]
+    mended: bool
+
+
+@contextmanager
+def gathered(*, mended: bool = False) -> Iterator[list[Fault]]:
+    """Every fault that readers settle inside, one by one; with on_error="skip" the caller tells of them.
+
+    mended: also what is no reason to leave a record out.
+    """
+    gathering = _Gathering([], mended)
+    token = _gathering.set(gathering)
+    try:
+        yield gathering.found
+    finally:
+        _gathering.reset(token)
+
+
+def tell_skipped(faults: Sequence[Fault]) -> dict[str, dict[str, int]]:
+    """Logs, a line a file, how many records were left out, and gives their numbers by file and kind.
+
+    A record that several tasks left out, each having opened the file for itself, counts once.
+    """
+    once = list({(fault.path, fault.place or fault.kind): fault for fault in reversed(faults) if fault.severe}.values())
+    found: dict[str, Counter[str]] = {}
+    for fault in reversed(once):
+        found.setdefault(str(fault.path), Counter())[fault.kind] += fault.count
+    for path, counts in found.items():
+        first = next(fault for fault in reversed(once) if str(fault.path) == path)
+        _log_skipped(path, counts, f"{first.place}: {first.detail}")
+    return {path: dict(counts) for path, counts in found.items()}
+
+
+def _log_skipped(path: Path | str, counts: Counter[str], first: str) -> None:
+    logger.warning("%s: skipped %d records: %s; first %s", path, counts.total(), _kinds(counts), first)
+
+
+def _kinds(counts: Counter[str]) -> str:
+    return ", ".join(f"{count} {kind}" for kind, count in counts.most_common())
+
+
 class Faults:
     """All faults of a file by kind, with the words for the first few."""
 
     def __init__(self, path: Path) -> None:
         self.path, self.counts, self.shown = path, Counter[str](), list[str]()
         self.orphans = 0  # annotations whose image is at fault, not they
+        self._gathering = _gathering.get()
 
-    def add(self, kind: str, place: str, detail: str, count: int = 1) -> None:
-        """One fault, or several of a kind told in one go."""
-        self.counts[kind] += count
+    def add(self, kind: str, place: str, detail: str) -> None:
+        """One fault."""
+        self.add_several(kind, [(place, detail)], detail)
+
+    def add_several(self, kind: str, places: Sequence[tuple[str, str]], told: str) -> None:
+        """Faults of a kind (at least one), each with its place and detail, `told` in one go at the first place."""
+        self.counts[kind] += len(places)
         if len(self.shown) < SHOWN_FAULTS:
-            self.shown.append(f"{place}: {detail}")
+            self.shown.append(f"{places[0][0]}: {told}")
+        if self._gathering is not None:
+            self._gathering.found.extend(Fault(self.path, kind, place, detail) for place, detail in places)
+
+    def remark(self, kind: str, place: str, detail: str) -> None:
+        """What was mended in a record that is used; only `gathered` hears of it."""
+        if self._gathering is not None and self._gathering.mended:
+            self._gathering.found.append(Fault(self.path, kind, place, detail, severe=False))
 
     def settle(self, on_error: str) -> dict[str, int]:
         """Raises for them all at once, or logs and gives their numbers."""
         if not self.counts:
             return {}
         if self.orphans and on_error == "skip":
-            self.counts["annotation of a faulty image"] += self.orphans
-        total, kinds = self.counts.total(), ", ".join(f"{count} {kind}" for kind, count in self.counts.most_common())
+            self.counts[ORPHANS] += self.orphans
+            if self._gathering is not None:
+                self._gathering.found.append(Fault(self.path, ORPHANS, "", "", count=self.orphans))
+        total = self.counts.total()
         if on_error == "raise":
             remedy = "mend the file, or leave such records out with on_error=skip"
             first = f"{self.path}: {total} fault{'s' * (total > 1)}, first {self.shown[0]}; {remedy}"
-            raise UserError("\n  then ".join([first, *self.shown[1:]]) + f"\n  in all {kinds}" * (total > 1))
-        logger.warning("%s: skipped %d records: %s; first %s", self.path, total, kinds, self.shown[0])
+            raise UserError(
+                "\n  then ".join([first, *self.shown[1:]]) + f"\n  in all {_kinds(self.counts)}" * (total > 1)
+            )
+        if self._gathering is None:
+            _log_skipped(self.path, self.counts, self.shown[0])
         return dict(self.counts)
 
 
@@ -116,6 +198,6 @@ def first_there(names: Iterable[Any], folder: Path, listings: dict[str, frozense
     return next(there, tried[0] if tried else None)
 
 
-def is_whole(value: Any) -> bool:
+def is_whole(value: Any) -> TypeGuard[int]:
     """Whether a JSON value is a whole number."""
     return isinstance(value, int) and not isinstance(value, bool)

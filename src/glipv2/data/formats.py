@@ -106,7 +106,7 @@ def _content_of(path: Path) -> tuple[Any, bool]:
             return read_json(path, "annotations as JSON"), False
         lines = isinstance(content, dict) and any(key in content for key in ("detection", "grounding", "expression"))
         return content, lines
-    if first and not first.startswith("["):
+    if first and not first.startswith("[") and path.suffix.lower() != ".json":
         raise UserError(f"{path} is none of the known layouts (it begins with {first[:20]!r}); looked for {LOOKED_FOR}")
     return read_json(path, "annotations as JSON"), False
 

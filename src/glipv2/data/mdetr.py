@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from glipv2.data.coco import Corners, ImageRecords, corners_within, read_images
-from glipv2.data.faults import Faults, RecordError, check_folder, check_policy, place_of, read_json
+from glipv2.data.coco import Corners, ImageRecords, area_of, corners_within, past_the_border, read_images
+from glipv2.data.faults import Faults, RecordError, check_folder, check_policy, is_whole, place_of, read_json
 from glipv2.data.packed import PackedRows, packed
 from glipv2.data.truths import DescribedImages, described
 from glipv2.errors import UserError
@@ -156,10 +156,11 @@ def _read_captions(records: Sequence[Any], kept: ImageRecords, faults: Faults) -
     usable = set(kept.ids.tolist())
     found: dict[int, _CaptionRecord] = {}
     for index, record in enumerate(records):
-        if not isinstance(record, dict) or record.get("id") not in usable:
+        identity = record.get("id") if isinstance(record, dict) else None
+        if not is_whole(identity) or identity not in usable:
             continue
         try:
-            found[record["id"]] = _caption(record)
+            found[identity] = _caption(record)
         except RecordError as error:
             faults.add(error.args[0], place_of("images", index, record), error.args[1])
     return found
@@ -174,7 +175,7 @@ def _caption(record: Mapping[str, Any]) -> _CaptionRecord:
         raise RecordError("malformed span", f"tokens_positive_eval is {given!r}, expected a list of phrases")
     phrases = tuple(spans_in(phrase, text, "tokens_positive_eval") for phrase in given) if given else None
     original = record.get("original_img_id")
-    return _CaptionRecord(text, phrases, original if isinstance(original, int) else None)
+    return _CaptionRecord(text, phrases, original if is_whole(original) and abs(original) < 2**63 else None)
 
 
 def spans_in(spans: Any, text: str, field: str) -> tuple[Span, ...]:
@@ -203,12 +204,16 @@ class _BoxReader:
     def read(self, records: Sequence[Any]) -> None:
         """Takes all records."""
         for index, record in enumerate(records):
+            before = self.clipped
             try:
                 self._take(record)
             except (RecordError, TypeError, ValueError, OverflowError) as error:
                 told = isinstance(error, RecordError)
                 kind, detail = error.args if told else ("malformed record", f"has a field of a wrong type ({error})")
                 self.faults.add(kind, place_of("annotations", index, record), detail)
+            else:
+                if self.clipped > before:
+                    self.faults.remark(*past_the_border(index, record))
 
     def _take(self, record: Any) -> None:
         if not isinstance(record, dict):
@@ -226,8 +231,8 @@ class _BoxReader:
             raise RecordError("unknown image", f"image_id {image_id!r} is not among the ids in 'images'")
         corners, cut = corners_within(record["bbox"], *self.sizes[image_id])
         own = spans_in(spans, self.captions[image_id].text, "tokens_positive")
-        area = record.get("area") or (corners[2] - corners[0]) * (corners[3] - corners[1])
-        self.found[image_id].append(GroundedBox(corners, own, bool(record.get("iscrowd")), float(area)))
+        area = area_of(record.get("area") or None, corners)
+        self.found[image_id].append(GroundedBox(corners, own, bool(record.get("iscrowd")), area))
         self.clipped += cut
         self.seen.add(record.get("id"))
 

@@ -194,7 +194,13 @@ def _regions(regions: Sequence[Any], caption: str, place: str, faults: Faults) -
         try:
             if not isinstance(region, dict):
                 raise RecordError("malformed record", f"expected an object, but got {region!r}")
-            spans = json.dumps(_spans(region, caption))
+            found = _spans(region, caption)
+            if _says_something_else(region.get("phrase"), [caption[begin:end] for begin, end in found]):
+                said = " ".join(caption[begin:end] for begin, end in found)
+                faults.remark(
+                    "span of other words", own, f"tokens_positive are '{said}', but its phrase is '{region['phrase']}'"
+                )
+            spans = json.dumps(found)
             bbox = region.get("bbox")
             several = bbox if isinstance(bbox, list) and bbox and isinstance(bbox[0], list) else [bbox]
             rows += [(own, _left_top_sides(box), spans) for box in several]
@@ -212,6 +218,14 @@ def _spans(region: Mapping[str, Any], caption: str) -> Any:
     if not isinstance(words, list) or not words or not all(isinstance(word, str) and word.strip() for word in words):
         raise RecordError("missing field", f"has no tokens_positive, and its phrase is {phrase!r}")
     return [list(_place_of_words(word.strip(), caption)) for word in words]
+
+
+def _says_something_else(phrase: Any, words: Sequence[str]) -> bool:
+    """Whether a phrase is given that is not these words, blanks and case aside."""
+    given = " ".join(phrase) if isinstance(phrase, list) and all(isinstance(one, str) for one in phrase) else phrase
+    if not isinstance(given, str):
+        return False
+    return given.casefold().split() != " ".join(words).casefold().split()
 
 
 def _place_of_words(words: str, caption: str) -> tuple[int, int]:

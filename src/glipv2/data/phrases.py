@@ -39,9 +39,9 @@ class PhraseBook:
     to `knowledge_tokens` (0 = what is left of a prompt). A phrase longer than a whole prompt is cut
     between words or, within a word, between tokens: of knowledge, suffix, prefix and name in this order.
 
-    Everything worth knowing is warned about once: cut phrases, names of unknown tokens only, names
-    that read the same. Raises UserError for a name without a token, and where a name shares a token
-    with the text beside it.
+    Everything worth knowing is warned about once, and kept: `cut` phrases, `trimmed` knowledge, names of
+    `unknown` tokens only, names that read the same (`alike`). Raises UserError for a name without a token,
+    and where a name shares a token with the text beside it.
     """
 
     def __init__(
@@ -62,12 +62,13 @@ class PhraseBook:
             )
         self.separator_cost = max(tokenizer.count(f"{NEIGHBOUR}{separator}{NEIGHBOUR}") - 2, 0)
         self._knowledge_tokens = knowledge_tokens
-        self._cut: list[str] = []
-        self._trimmed: list[str] = []
-        self._unknown: list[str] = []
+        self.cut: list[str] = []
+        self.trimmed: list[str] = []
+        self.unknown: list[str] = []
         self.phrases = [
             self._phrase(name, wordings.get(name, Wording()), knowledge.get(name, "")) for name in vocabulary.names
         ]
+        self.alike: list[list[str]] = []
         self._warn(vocabulary.names)
 
     def fits(self, used: int, label: int) -> bool:
@@ -92,7 +93,7 @@ class PhraseBook:
         room = self.budget - count(kept)
         before = before if count(before) <= room else ""
         after = self.tokenizer.head(after, room - count(before)) if kept == name else ""
-        self._cut.append(f"{_quoted(own)} to '…{(before + kept + after)[-30:]}'")
+        self.cut.append(f"{_quoted(own)} to '…{(before + kept + after)[-30:]}'")
         return before, kept, after
 
     def _known(self, own: str, text: str, knowledge: str) -> str:
@@ -101,7 +102,7 @@ class PhraseBook:
             room = min(room, self._knowledge_tokens)
         kept = self.tokenizer.head(knowledge, room)
         if kept != knowledge:
-            self._trimmed.append(_quoted(own))
+            self.trimmed.append(_quoted(own))
         return f", {kept}" if kept else ""
 
     def _checked(self, own: str, before: str, name: str, after: str) -> PhraseText:
@@ -126,7 +127,7 @@ class PhraseBook:
                 f"space at the ends of the separator, of the prefix and of the suffix"
             )
         if all(token_id == self.tokenizer.unknown_id for token_id in ids):
-            self._unknown.append(_quoted(own))
+            self.unknown.append(_quoted(own))
         whole = _within(read, len(edge), len(text) - len(edge))
         first = self.tokenizer.count(before + name + after)  # more at a start, where a tokenizer joins spaces to words
         return PhraseText(before, name, after, tuple(read.token_ids[token] for token in whole), max(len(whole), first))
@@ -140,17 +141,18 @@ class PhraseBook:
 
     def _warn(self, names: Sequence[str]) -> None:
         reports = (
-            (self._cut, f"phrases longer than a prompt of {self.budget} tokens were cut"),
-            (self._trimmed, "the knowledge of these names was cut to fit"),
-            (self._unknown, "the tokenizer knows no part of these names, the model reads them as unknown"),
+            (self.cut, f"phrases longer than a prompt of {self.budget} tokens were cut"),
+            (self.trimmed, "the knowledge of these names was cut to fit"),
+            (self.unknown, "the tokenizer knows no part of these names, the model reads them as unknown"),
         )
         for found, words in reports:
             if found:
                 log.warning("%s: %s", words, listed(found))
-        alike: dict[tuple[int, ...], list[str]] = {}
+        same: dict[tuple[int, ...], list[str]] = {}
         for name, phrase in zip(names, self.phrases, strict=True):
-            alike.setdefault(phrase.token_ids, []).append(_quoted(name))
-        groups = [" = ".join(group[:SHOWN]) for group in alike.values() if len(group) > 1]
+            same.setdefault(phrase.token_ids, []).append(_quoted(name))
+        self.alike = [group for group in same.values() if len(group) > 1]
+        groups = [" = ".join(group[:SHOWN]) for group in self.alike]
         if groups:
             log.warning(
                 "the model can't tell these names apart, they read the same: %s; rename them, or give them words "

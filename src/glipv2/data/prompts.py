@@ -100,7 +100,7 @@ class PromptComposer:
         self.config = config
         self._taught = [vocabulary.label_of_name(name) for name in (vocabulary.names if taught is None else taught)]
         wordings, sentences = config.wordings(vocabulary), config.sentences(vocabulary)
-        self._book = PhraseBook(vocabulary, tokenizer, config.separator, wordings, sentences, config.knowledge_tokens)
+        self.book = PhraseBook(vocabulary, tokenizer, config.separator, wordings, sentences, config.knowledge_tokens)
 
     def all_names(self) -> list[Prompt]:
         """Prompts that together hold every name once, in order; no name is cut."""
@@ -108,11 +108,11 @@ class PromptComposer:
         used = 0
         most = self.config.eval_names or len(self.vocabulary)
         for label in range(len(self.vocabulary)):
-            if chunks[-1] and (len(chunks[-1]) == most or not self._book.fits(used, label)):
+            if chunks[-1] and (len(chunks[-1]) == most or not self.book.fits(used, label)):
                 chunks.append([])
                 used = 0
             chunks[-1].append(label)
-            used = self._book.after(used, label)
+            used = self.book.after(used, label)
         return [self._compose(labels) for labels in chunks]
 
     def sampled(self, positives: Sequence[int], rng: random.Random) -> Prompt:
@@ -122,9 +122,9 @@ class PromptComposer:
         A name that reads the same as a present one is no negative: it would teach the opposite.
         """
         found = set(positives)
-        true = {self._book.phrases[label].token_ids for label in found}
+        true = {self.book.phrases[label].token_ids for label in found}
         absent = [
-            label for label in self._taught if label not in found and self._book.phrases[label].token_ids not in true
+            label for label in self._taught if label not in found and self.book.phrases[label].token_ids not in true
         ]
         present = [label for label in sorted(found) if rng.random() >= self.config.leave_out]
         present = present if present or absent else sorted(found)
@@ -151,16 +151,16 @@ class PromptComposer:
         for label in labels:
             if len(kept) == most:
                 break
-            if self._book.fits(used, label):
+            if self.book.fits(used, label):
                 kept.append(label)
-                used = self._book.after(used, label)
+                used = self.book.after(used, label)
         return kept
 
     def _compose(self, labels: Sequence[int]) -> Prompt:
         text = ""
         phrases = []
         for label in labels:
-            phrase = self._book.phrases[label]
+            phrase = self.book.phrases[label]
             text += (self.config.separator if text else "") + phrase.before
             phrases.append(Phrase(label, ((len(text), len(text) + len(phrase.name)),)))
             text += phrase.name + phrase.after

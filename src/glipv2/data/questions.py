@@ -69,8 +69,9 @@ def _settle_strangers(
     """Answers to questions that nobody asked."""
     strange = [identity for identity in known if identity not in asked]
     if strange:
-        detail = f"{len(strange)} of {len(known)} are not among the questions of {questions}"
-        faults.add("unknown question", f"question_id {strange[0]}", detail, len(strange))
+        told = f"{len(strange)} of {len(known)} are not among the questions of {questions}"
+        places = [(f"question_id {one}", f"is not among the questions of {questions}") for one in strange]
+        faults.add_several("unknown question", places, told)
     faults.settle(on_error)
 
 

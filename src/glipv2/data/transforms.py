@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from dataclasses import dataclass, replace
 from typing import Any
@@ -18,8 +19,11 @@ from glipv2.data.augment import AugmentConfig
 from glipv2.data.dataset import SampleDataset
 from glipv2.data.images import to_tensor
 from glipv2.data.truths import truth_of
+from glipv2.errors import UserError
 from glipv2.pixels import PixelConfig
 from glipv2.structures import ImageTruth, Instances, Sample
+
+log = logging.getLogger(__name__)
 
 SIDES = re.compile(r"\b(left|right)(most|hand|side|wards?)?\b", re.IGNORECASE)
 MIN_SIDE = 1.0  # pixels; a crop may leave slivers of a box, which teach nothing
@@ -40,10 +44,17 @@ class Example:
 
 
 class ExampleDataset(Dataset[Example]):
-    """A data set of samples behind a transform; `augment=None` only resizes, as in evaluation."""
+    """A data set of samples behind a transform; `augment=None` only resizes, as in evaluation.
 
-    def __init__(self, samples: SampleDataset, pixels: PixelConfig, augment: AugmentConfig | None) -> None:
+    skip_broken: the next sample takes the place of one whose picture can't be read, which is logged and marked in
+    `broken` bool [len], shared with loader processes; otherwise its UserError ends the run.
+    """
+
+    def __init__(
+        self, samples: SampleDataset, pixels: PixelConfig, augment: AugmentConfig | None, *, skip_broken: bool = False
+    ) -> None:
         self.samples = samples
+        self.broken = torch.zeros(len(samples), dtype=torch.bool).share_memory_() if skip_broken else None
         self.pixels = pixels
         self.augment = augment
         self._steps = _random_steps(augment) if augment else []
@@ -52,12 +63,24 @@ class ExampleDataset(Dataset[Example]):
         return len(self.samples)
 
     def __getitem__(self, index: int) -> Example:
-        sample = self.samples[index]
+        sample = self.samples[index] if self.broken is None else self._readable(index, self.broken)
         image, instances, kept = sample.image, sample.instances, None
         if self.augment:
             image, instances, kept = self._augmented(image, instances, flip=not mentions_side(sample))
         image, instances = resize(image, instances, self.pixels.target_size(_size(image), self._short_side()))
         return Example(image, instances, truth_of(sample), sample, kept)
+
+    def _readable(self, index: int, broken: Tensor) -> Sample:
+        """The sample, or the first one after it that can be read."""
+        for place in (*range(index, len(self)), *range(index)):
+            if broken[place]:
+                continue
+            try:
+                return self.samples[place]
+            except UserError as error:
+                broken[place] = True
+                log.warning("left out of training: %s", error)
+        raise UserError(f"none of the {len(self)} training pictures can be read; glipv2 data check tells why")
 
     def _short_side(self) -> int | None:
         sides = self.augment.short_sides if self.augment else []

@@ -51,7 +51,7 @@ def panels(
 
 @panels.register
 def _(found: Detections, truth: ImageTruth, panel: Image.Image, threshold: float) -> tuple[Image.Image, Image.Image]:
-    left = _drawn_truth(panel, truth, found.vocabulary.names)
+    left = drawn_truth(panel, truth, found.vocabulary.names)
     return left, _drawn_predictions(panel, found.above(threshold))
 
 
@@ -63,7 +63,7 @@ def _(found: Segments, truth: ImageTruth, panel: Image.Image, threshold: float) 
         left = draw_masks(panel, masks, truth.labels.tolist())
     shown = found.above(threshold)
     right = draw_masks(panel, shown.resized(size).masks(), shown.labels.tolist())
-    return _drawn_truth(left, truth, found.vocabulary.names), _drawn_predictions(right, shown.detections)
+    return drawn_truth(left, truth, found.vocabulary.names), _drawn_predictions(right, shown.detections)
 
 
 @panels.register
@@ -78,7 +78,7 @@ def _(
     found: GroundedCaptions, truth: ImageTruth, panel: Image.Image, threshold: float
 ) -> tuple[Image.Image, Image.Image]:
     said = [caption.text for caption in truth.captions]
-    left = draw_lines(_drawn_phrases(panel, truth, truth.captions), said)
+    left = draw_lines(drawn_phrases(panel, truth, truth.captions), said)
     factor = panel.width / found.image_size[1]
     return left, draw_lines(draw_texts(panel, found.above(threshold).captions, factor), said)
 
@@ -88,7 +88,7 @@ def _(found: Answers, truth: ImageTruth, panel: Image.Image, threshold: float) -
     right = [f"{question.text} {', '.join(dict.fromkeys(question.answers))}" for question in truth.questions]
     said = [f"{answer.question.text} {answer.text} {answer.probability:.2f}" for answer in found.answers]
     shown = [answer.question for answer in found.above(threshold).answers]
-    left = draw_lines(_drawn_phrases(panel, truth, truth.questions), right)
+    left = draw_lines(drawn_phrases(panel, truth, truth.questions), right)
     return left, draw_lines(draw_texts(panel, shown, panel.width / found.image_size[1]), said)
 
 
@@ -121,7 +121,8 @@ def _resized(picture: Image.Image, min_side: int) -> Image.Image:
     return picture.resize((width, height), Image.Resampling.BICUBIC)
 
 
-def _drawn_truth(panel: Image.Image, truth: ImageTruth, names: Sequence[str]) -> Image.Image:
+def drawn_truth(panel: Image.Image, truth: ImageTruth, names: Sequence[str]) -> Image.Image:
+    """Boxes with their names on a copy of the enlarged picture."""
     labels = [int(label) for label in truth.labels.tolist()]
     crowds = [bool(crowd) for crowd in truth.is_crowd.tolist()]
     captions = [names[label] + (" (crowd)" if crowd else "") for label, crowd in zip(labels, crowds, strict=True)]
@@ -129,7 +130,7 @@ def _drawn_truth(panel: Image.Image, truth: ImageTruth, names: Sequence[str]) ->
     return draw_boxes(panel, boxes.tolist(), captions, labels)
 
 
-def _drawn_phrases(panel: Image.Image, truth: ImageTruth, texts: Sequence[Caption | Question]) -> Image.Image:
+def drawn_phrases(panel: Image.Image, truth: ImageTruth, texts: Sequence[Caption | Question]) -> Image.Image:
     """What the phrases of texts name, as if it had been found for certain."""
     shown = []
     for text in texts:

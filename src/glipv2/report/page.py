@@ -43,10 +43,10 @@ def render_page(runs: Sequence[RunFolder], title: str) -> str:
     named = run_names(runs)
     if len(named) == 1:
         name, run = next(iter(named.items()))
-        header = _header(title, [name, *_facts(run)], _notes({"": run}), SECTIONS)
-        return _document(f"{title}: {name}", header, _run_sections(run, budget))
-    header = _header(title, [f"{len(named)} runs", *named], _notes(named), SECTIONS_OF_SEVERAL)
-    return _document(f"{title}: {', '.join(named)}", header, _compared_sections(named, budget))
+        header = heading(title, [name, *_facts(run)], _notes({"": run}), SECTIONS)
+        return document(f"{title}: {name}", header, _run_sections(run, budget))
+    header = heading(title, [f"{len(named)} runs", *named], _notes(named), SECTIONS_OF_SEVERAL)
+    return document(f"{title}: {', '.join(named)}", header, _compared_sections(named, budget))
 
 
 SECTIONS = {
@@ -81,7 +81,8 @@ def _umask() -> int:
     return mask
 
 
-def _document(title: str, header: Markup, sections: Sequence[Markup]) -> str:
+def document(title: str, header: Markup, sections: Sequence[Markup]) -> str:
+    """A whole page that holds everything it shows."""
     digest = base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode("ascii")
     # The browser itself holds the page to asking for nothing, and to running no script but ours.
     policy = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
@@ -98,7 +99,8 @@ def _document(title: str, header: Markup, sections: Sequence[Markup]) -> str:
     return f"<!doctype html>\n{element('html', head, body, lang='en')}\n"
 
 
-def _header(title: str, facts: Sequence[str], notes: Markup, sections: Mapping[str, str]) -> Markup:
+def heading(title: str, facts: Sequence[str], notes: Markup, sections: Mapping[str, str]) -> Markup:
+    """The head of a page: facts under its title, links to its sections by anchor, and notes."""
     links = [element("a", words, href=f"#{anchor}") for anchor, words in sections.items()]
     listed = element("ul", *(element("li", fact) for fact in facts), class_="facts")
     return element("header", element("h1", title), listed, element("nav", *links, aria_label="Sections"), notes)
@@ -123,7 +125,8 @@ def _notes(runs: Mapping[str, RunFolder]) -> Markup:
     return element("div", *(element("p", line) for line in lines), class_="note", role="note") if lines else Markup()
 
 
-def _section(anchor: str, title: str, *content: Markup) -> Markup:
+def section(anchor: str, title: str, *content: Markup) -> Markup:
+    """A part of a page under its heading."""
     return element("section", element("h2", title), *content, id=anchor or None)
 
 
@@ -139,7 +142,7 @@ def _run_sections(run: RunFolder, budget: PictureBudget, anchored: bool = True) 
             [_command(run), _config(run), number_table(run.metrics) if run.metrics else "", _environment(run)]
         ),
     }
-    return [_section(anchor if anchored else "", SECTIONS[anchor], part) for anchor, part in content.items()]
+    return [section(anchor if anchored else "", SECTIONS[anchor], part) for anchor, part in content.items()]
 
 
 def _compared_sections(runs: Mapping[str, RunFolder], budget: PictureBudget) -> list[Markup]:
@@ -152,9 +155,9 @@ def _compared_sections(runs: Mapping[str, RunFolder], budget: PictureBudget) -> 
         for name, run in runs.items()
     ]  # fmt: skip
     return [
-        _section("comparison", SECTIONS_OF_SEVERAL["comparison"], comparison(runs)),
-        _section("curves", SECTIONS_OF_SEVERAL["curves"], overlaid_charts(runs)),
-        _section("runs", SECTIONS_OF_SEVERAL["runs"], *folded),
+        section("comparison", SECTIONS_OF_SEVERAL["comparison"], comparison(runs)),
+        section("curves", SECTIONS_OF_SEVERAL["curves"], overlaid_charts(runs)),
+        section("runs", SECTIONS_OF_SEVERAL["runs"], *folded),
     ]
 
 

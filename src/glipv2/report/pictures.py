@@ -40,9 +40,17 @@ def inline_picture(path: Path, limit: int) -> InlinePicture | None:
     # Pillow reports broken files by all of these, and one too large to be honest by the last.
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return None
+    return inlined(picture, limit)
+
+
+def inlined(picture: Image.Image, limit: int, *, photograph: bool = False) -> InlinePicture:
+    """A picture as PNG or JPEG, whichever is smaller, shrunk until it fits in `limit` bytes.
+
+    photograph: JPEG is smaller, and PNG, which takes ten times as long, need not be tried.
+    """
     for side in SIDES:
         picture = _at_most(picture, side)
-        kind, content = _encoded(picture)
+        kind, content = _encoded(picture, photograph)
         if len(content) <= limit:
             break
     return InlinePicture(
@@ -58,10 +66,12 @@ def _at_most(picture: Image.Image, side: int) -> Image.Image:
     return picture.resize((width, height), Image.Resampling.LANCZOS)
 
 
-def _encoded(picture: Image.Image) -> tuple[str, bytes]:
+def _encoded(picture: Image.Image, photograph: bool) -> tuple[str, bytes]:
     png, jpeg = io.BytesIO(), io.BytesIO()
-    picture.save(png, "PNG")
     # Without chroma subsampling: it smears thin coloured lines and the text on them. Not with
     # optimize=True, by which Pillow fails on pictures that compress badly.
     picture.save(jpeg, "JPEG", quality=JPEG_QUALITY, subsampling=0)
+    if photograph:
+        return "jpeg", jpeg.getvalue()
+    picture.save(png, "PNG")
     return min(("png", png.getvalue()), ("jpeg", jpeg.getvalue()), key=lambda choice: len(choice[1]))

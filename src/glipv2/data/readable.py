@@ -1,0 +1,74 @@
+"""Evaluation without the pictures that can't be read: found by reading all of them once, counted and left out."""
+
+from __future__ import annotations
+
+import logging
+
+from torch.utils.data import DataLoader, Dataset
+
+from glipv2.data.dataset import SampleDataset
+from glipv2.errors import UserError
+from glipv2.structures import ImageTruth, Sample, Vocabulary
+
+log = logging.getLogger(__name__)
+
+
+class ReadableSamples(Dataset[Sample]):
+    """Those samples whose pictures can be read; `left_out` are the names of the others.
+
+    A training draws another sample for a broken picture when it meets it; an evaluation must not score one
+    twice, so it looks first. workers: loader processes. UserError when no picture can be read.
+    """
+
+    def __init__(self, samples: SampleDataset, workers: int) -> None:
+        self.samples = samples
+        loader: DataLoader[str] = DataLoader(_Problems(samples), batch_size=None, num_workers=workers)
+        problems = list(loader)
+        self._rows = [row for row, problem in enumerate(problems) if not problem]
+        self.left_out = frozenset(samples.truth(row).name for row, problem in enumerate(problems) if problem)
+        for problem in filter(None, problems):
+            log.warning("left out of evaluation: %s", problem)
+        if not self._rows:
+            raise UserError(f"none of the {len(problems)} pictures to evaluate can be read; the first: {problems[0]}")
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """That of the samples."""
+        return self.samples.vocabulary
+
+    @property
+    def scored_names(self) -> tuple[str, ...]:
+        """Those of the samples."""
+        return self.samples.scored_names
+
+    @property
+    def answers(self) -> tuple[str, ...]:
+        """Those of the samples."""
+        return self.samples.answers
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, index: int) -> Sample:
+        return self.samples[self._rows[index]]
+
+    def truth(self, index: int) -> ImageTruth:
+        """All of a sample but its picture."""
+        return self.samples.truth(self._rows[index])
+
+
+class _Problems(Dataset[str]):
+    """Why each sample can't be read, "" where it can."""
+
+    def __init__(self, samples: SampleDataset) -> None:
+        self.samples = samples
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: int) -> str:
+        try:
+            self.samples[index]
+        except UserError as error:
+            return str(error)
+        return ""
