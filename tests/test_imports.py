@@ -24,7 +24,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("data", "models", "matching", "losses", "metrics", "report"),
     ("optim", "trainer", "tracking", "callbacks", "runs", "tune", "folders"),
     ("tasks",),
-    ("protocols", "checking"),
+    ("protocols", "checking", "retention"),
     ("config",),
     ("checkpoints", "arguments", "parser"),
     ("evaluate", "train", "inference", "predict", "preview", "conversion", "weights_command", "check_command"),

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import NoReturn, cast
 
+from hydra import compose, initialize_config_dir
 from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -13,8 +14,9 @@ from hydra.core.override_parser.types import Override, Quote, QuotedString
 from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, read_write
+from omegaconf.errors import OmegaConfBaseException
 
-from glipv2.config import COMMANDS, hint, known_keys
+from glipv2.config import COMMANDS, TrainConfig, config_folder, hint, known_keys, register_schemas, typed
 from glipv2.errors import UserError, nearest
 
 GROUPS = ("model", "task", "data", "protocol", "loss", "tune", "optim", "trainer", "tracking", "experiment")
@@ -45,6 +47,16 @@ def hydra_words(command: str, words: Sequence[str]) -> list[str]:
             text = f"{parsed.get_key_element()}={QuotedString(word.partition('=')[2], Quote.single).with_quotes()}"
             raise UserError(f'{word}: several values are swept over with -m; as one text they need quotes, "{text}"')
     return [*overrides, *options]
+
+
+def composed(words: Sequence[str]) -> TrainConfig:
+    """What `glipv2 train` with these words would run with; UserError as there."""
+    register_schemas()
+    try:
+        with initialize_config_dir(str(config_folder()), version_base="1.3"):
+            return typed(compose("train", hydra_words("train", words)), TrainConfig)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise UserError(explained(error, "train")) from error
 
 
 def job_words() -> list[str]:

@@ -6,6 +6,8 @@ import argparse
 import json
 import logging
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -120,9 +122,8 @@ def run_check(words: argparse.Namespace) -> int:
 
     sources = inputs_of(words.paths, words.images)
     tokenizer = TokenizerConfig(words.tokenizer, words.max_tokens).build()
-    logging.getLogger("glipv2.data").setLevel(logging.ERROR)  # the report tells it in its own way
     console = Console()
-    with progress_bar(Console(stderr=True)) as progress:
+    with _quiet(), progress_bar(Console(stderr=True)) as progress:
         config = CheckConfig(tokenizer, pictures=not words.no_pictures, workers=words.workers)
         report = check(sources, config, progress)
     show(report, console)
@@ -162,6 +163,18 @@ def inputs_of(paths: list[str], images: list[str]) -> list[Input]:
             raise UserError(f"--images {folder} is missing or not a folder; check the path")
         found += find_inputs(Path(path), Path(folder) if folder else None, split)
     return found
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the log lines of readers: the report tells all of it in its own way."""
+    logger = logging.getLogger("glipv2.data")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 def _write_json(report: CheckReport, path: Path) -> None:

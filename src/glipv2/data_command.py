@@ -30,6 +30,8 @@ captions: COCO captions (.json), lines with filename and caption (.jsonl), or a 
 """
 EXAMPLES = """\
 examples
+  glipv2 data check instances.json --images photos --html check.html
+  glipv2 data preview task=detection data=coco data.train.images=photos data.train.annotations=instances.json
   glipv2 data convert annotations/instances_train2017.json out --to odvg
   glipv2 data convert voc out --to coco --images photos
 """

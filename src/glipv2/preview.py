@@ -6,17 +6,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import hydra
 import pytorch_lightning as pl
 import torch
 import torch.nn.functional as F
-from hydra.errors import HydraException
-from omegaconf.errors import OmegaConfBaseException
 from PIL import Image
 from torch import Tensor
 
-from glipv2.arguments import explained, hydra_words
-from glipv2.config import TrainConfig, check_pair, config_folder, register_schemas, typed
+from glipv2.arguments import composed
+from glipv2.config import TrainConfig, check_pair
 from glipv2.data.transforms import ExampleDataset
 from glipv2.errors import UserError
 from glipv2.pixels import PixelConfig
@@ -47,16 +44,6 @@ def preview(words: Sequence[str], output: Path, count: int) -> int:
     output.parent.mkdir(parents=True, exist_ok=True)
     contact_sheet(pictures, COLUMNS).save(output)
     return len(pictures)
-
-
-def composed(words: Sequence[str]) -> TrainConfig:
-    """What `glipv2 train` with these words would run with; UserError as there."""
-    register_schemas()
-    try:
-        with hydra.initialize_config_dir(str(config_folder()), version_base="1.3"):
-            return typed(hydra.compose("train", hydra_words("train", words)), TrainConfig)
-    except (HydraException, OmegaConfBaseException) as error:
-        raise UserError(explained(error, "train")) from error
 
 
 def seen(task: TaskConfig, config: TrainConfig, count: int) -> Iterator[Image.Image]:

@@ -17,9 +17,10 @@ from formats import write_pictures, write_yolo
 from PIL import Image
 from split_files import answers, captions, grounding, questions
 
+from glipv2.arguments import composed
 from glipv2.check_command import inputs_of
 from glipv2.checking.findings import CODES
-from glipv2.preview import composed, preview, seen
+from glipv2.preview import preview, seen
 
 Command = Callable[..., Any]
 DOCS = Path(__file__).parents[2] / "docs" / "data_check.md"

@@ -77,11 +77,18 @@ def test_a_folder_of_several_layouts_is_ambiguous_and_lists_them(mini: Path) -> 
         assert name in str(caught.value)
 
 
+def test_text_in_a_json_file_is_told_with_its_line(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text("Hello\n")
+    with pytest.raises(UserError, match="is not JSON: Expecting value, line 1 column 1"):
+        recognise(tmp_path / "a.json")
+
+
 @pytest.mark.parametrize("text", ["Hello\n", '{"a": 1}', "[]", '{"images": 5}', "[[1]]"])
 def test_what_is_unknown_is_told_with_what_was_looked_for(tmp_path: Path, text: str) -> None:
-    (tmp_path / "a.json").write_text(text)
+    path = tmp_path / ("a.txt" if text == "Hello\n" else "a.json")
+    path.write_text(text)
     with pytest.raises(UserError, match=r"none of the known layouts .*looked for data\.yaml with names"):
-        recognise(tmp_path / "a.json")
+        recognise(path)
     with pytest.raises(UserError, match="holds no known annotations; looked for"):
         recognise(tmp_path)
 

@@ -147,7 +147,7 @@ def test_training_prompts_hold_every_present_name_that_fits(kind: str, tokenizer
     check_tokens(prompt, composer, case)
     assert labels
     assert len(set(labels)) == len(labels)
-    book = composer._book
+    book = composer.book
     used = 0
     for label in present & set(labels):
         used = book.after(used, label)

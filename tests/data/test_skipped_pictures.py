@@ -103,7 +103,7 @@ def test_a_run_counts_records_and_pictures_of_several_tasks_once(
     }
     assert caplog.text.count("skipped 3 records") == 1
     assert names_of([example for batch in batches for example in batch]) == ["a.png", "a.png"]
-    assert data.skipped_pictures == 2  # c.png of training, and of evaluation
+    assert data.skipped_pictures == 1  # of two tasks and of evaluation
 
 
 def test_what_is_no_picture_of_the_split_is_not_read(folder: Path) -> None:

@@ -7,11 +7,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from glipv2.structures import ImageTruth
+from glipv2.structures import Caption, ImageTruth, Question
 
 SMALL, MEDIUM = 32**2, 96**2  # COCO's borders, in square pixels
 SIDES = (0, 4, 8, 16, 32, 64, 128, 256, 512)  # of boxes (square root of the area), in pixels
 COMMONEST = 50  # phrases that are told
+
+
+def texts_of(truth: ImageTruth) -> tuple[Caption | Question, ...]:
+    """Captions, then questions."""
+    return (*truth.captions, *truth.questions)
 
 
 @dataclass
@@ -56,7 +61,7 @@ class SplitCounts:
         sides = (truth.boxes[:, 2:] - truth.boxes[:, :2]).prod(dim=1).sqrt().tolist()
         self.sides.update(max(step for step in SIDES if step <= side) for side in sides if side >= 0)
         self.sizes.update("small" if area < SMALL else "medium" if area < MEDIUM else "large" for area in areas)
-        for text in (*truth.captions, *truth.questions):
+        for text in texts_of(truth):
             self.phrases.update(
                 " ".join(text.text[begin:end] for begin, end in phrase.spans).casefold() for phrase in text.phrases
             )

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from glipv2.checking.counts import SIDES, SplitCounts
+from glipv2.checking.counts import SIDES, SplitCounts, texts_of
 from glipv2.checking.findings import CODES, Finding
 from glipv2.checking.runner import CheckReport, SampleView
 from glipv2.data.images import read_described, read_image
@@ -164,7 +164,7 @@ def drawn_sample(view: SampleView) -> Image.Image | None:
     except UserError:
         return None  # a finding tells it
     picture.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
-    texts = (*view.truth.captions, *view.truth.questions)[:CAPTIONS]
+    texts = texts_of(view.truth)[:CAPTIONS]
     if any(text.phrases for text in texts):
         picture = drawn_phrases(picture, view.truth, texts)
     else:

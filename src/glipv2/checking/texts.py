@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from glipv2.checking.boxes import place_of_image
+from glipv2.checking.counts import texts_of
 from glipv2.checking.findings import Finding
 from glipv2.structures import ImageTruth
 from glipv2.tokenizer import Tokenizer
@@ -13,7 +14,7 @@ from glipv2.tokenizer import Tokenizer
 def long_texts(truth: ImageTruth, tokenizer: Tokenizer, file: str) -> Iterator[Finding]:
     """Texts of more tokens than a prompt has: training would stop at them."""
     most = tokenizer.max_tokens
-    for text in (*truth.captions, *truth.questions):
+    for text in texts_of(truth):
         if len(text.text) < most - tokenizer.special_tokens:  # a token has a character at least
             continue
         count = len(tokenizer.pieces(text.text)) + tokenizer.special_tokens
@@ -24,7 +25,7 @@ def long_texts(truth: ImageTruth, tokenizer: Tokenizer, file: str) -> Iterator[F
 
 def broken_words(truth: ImageTruth, file: str) -> Iterator[Finding]:
     """Spans that begin or end within a word: counted in bytes, in tokens, or from 1."""
-    for text in (*truth.captions, *truth.questions):
+    for text in texts_of(truth):
         own = text.text
         for begin, end in {span for phrase in text.phrases for span in phrase.spans}:
             words = f"'{own[begin:end]}' [{begin}, {end}] of '{own[:60]}'"

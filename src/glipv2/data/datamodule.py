@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader
 
 from glipv2.data.dataset import DataConfig, SampleDataset
 from glipv2.data.faults import gathered, tell_skipped
+from glipv2.data.joined import JoinedDataset
 from glipv2.data.mixing import MixedLoader
 from glipv2.data.readable import ReadableSamples
 from glipv2.data.transforms import Example, ExampleDataset
@@ -68,18 +69,18 @@ class DataModule(pl.LightningDataModule):
     def skipped_pictures(self) -> int:
         """How many pictures can't be read, of evaluation and of those that training has met; each counts once."""
         met = {
-            examples.samples.truth(row).name
+            _picture(examples.samples, examples.samples.truth(row).name)
             for examples in self._examples
             if examples.broken is not None
             for row in examples.broken.nonzero().flatten().tolist()
         }
         scored = {
-            name
+            _picture(samples.samples, name)
             for samples in self.eval_samples.values()
             if isinstance(samples, ReadableSamples)
             for name in samples.left_out
         }
-        return len(met) + len(scored)
+        return len(met | scored)
 
     def train_dataloader(self) -> DataLoader[Example] | MixedLoader:
         """Shuffled and augmented; batches of one task each, drawn by weight when there are several."""
@@ -128,3 +129,9 @@ class DataModule(pl.LightningDataModule):
             persistent_workers=self.config.workers > 0 and training,
             collate_fn=self.feeds[name].make_collator(examples.samples, training),
         )
+
+
+def _picture(samples: SampleDataset, name: str) -> tuple[str, str]:
+    """The folder and the name of a picture: the same for all data sets that read it."""
+    images = samples.images if isinstance(samples, JoinedDataset) else samples
+    return str(getattr(images, "folder", "")), name

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from glipv2.errors import UserError, nearest
 
@@ -158,7 +158,7 @@ def read_json(path: Path, expected: str) -> Any:
         remedy = "convert JSON lines (ODVG) to COCO" if error.msg == "Extra data" else "export or copy it again"
         where = f"line {error.lineno} column {error.colno}"
         raise UserError(f"{path} is not JSON: {error.msg}, {where}; {remedy}") from None
-    except (OSError, UnicodeDecodeError, RecursionError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path} can't be read as JSON ({error}); expected {expected}") from None
 
 
@@ -198,6 +198,6 @@ def first_there(names: Iterable[Any], folder: Path, listings: dict[str, frozense
     return next(there, tried[0] if tried else None)
 
 
-def is_whole(value: Any) -> bool:
+def is_whole(value: Any) -> TypeGuard[int]:
     """Whether a JSON value is a whole number."""
     return isinstance(value, int) and not isinstance(value, bool)

@@ -102,7 +102,7 @@ def _content_of(path: Path) -> tuple[Any, bool]:
     if first.startswith("{"):
         try:
             content = json.loads(first)
-        except (json.JSONDecodeError, RecursionError):
+        except (ValueError, RecursionError):
             return read_json(path, "annotations as JSON"), False
         lines = isinstance(content, dict) and any(key in content for key in ("detection", "grounding", "expression"))
         return content, lines
@@ -238,7 +238,8 @@ def _names(records: Sequence[Mapping[str, Any]], name: Callable[[Mapping[str, An
             own = name(record)
         except (KeyError, TypeError):
             continue
-        found.append((own,) if isinstance(own, str) else own)
+        if isinstance(own, str | tuple):
+            found.append((own,) if isinstance(own, str) else own)
     return tuple(found)
 
 

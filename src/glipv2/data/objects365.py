@@ -65,4 +65,4 @@ class Objects365Dataset(CocoDataset):
 
 def _category_id(record: Any) -> int:
     identity = record.get("id") if isinstance(record, dict) else None
-    return identity if is_whole(identity) else -1
+    return identity if isinstance(identity, int) else -1

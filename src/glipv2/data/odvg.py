@@ -61,7 +61,7 @@ class OdvgDetection(CocoDataset):
             if not isinstance(instances, list):
                 faults.add("missing field", place, f"expected a list of instances, but got {instances!r}")
                 continue
-            if line.get("filename") in seen:
+            if str(line.get("filename")) in seen:
                 detail = f"filename '{line['filename']}' occurs twice, expected one line an image"
                 faults.add("duplicate image", place, detail)
                 continue
@@ -129,7 +129,7 @@ def _lines(path: Path, kind: str, faults: Faults) -> Iterator[tuple[str, Mapping
         seen, place = True, f"line {number}"
         try:
             line = json.loads(text)
-        except (json.JSONDecodeError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:  # also whole numbers of thousands of digits
             faults.add("line that is not JSON", place, f"is not JSON ({error}); expected one object a line")
             continue
         if isinstance(line, dict) and isinstance(line.get(kind), dict):
@@ -202,8 +202,8 @@ def _regions(regions: Sequence[Any], caption: str, place: str, faults: Faults) -
                 )
             spans = json.dumps(found)
             bbox = region.get("bbox")
-            several = isinstance(bbox, list) and bbox and isinstance(bbox[0], list)
-            rows += [(own, _left_top_sides(box), spans) for box in (bbox if several else [bbox])]
+            several = bbox if isinstance(bbox, list) and bbox and isinstance(bbox[0], list) else [bbox]
+            rows += [(own, _left_top_sides(box), spans) for box in several]
         except RecordError as error:
             faults.add(error.args[0], own, error.args[1])
     return rows
@@ -244,5 +244,5 @@ def _boxes(rows: Sequence[Row], image_id: int) -> Iterator[Record]:
         own = spans_of.setdefault(tuple(bbox), [])
         own += [span for span in json.loads(spans) if span not in own]
         places.setdefault(tuple(bbox), place)
-    for bbox, spans in spans_of.items():
-        yield {PLACE: places[bbox], "image_id": image_id, "bbox": list(bbox), "tokens_positive": spans}
+    for bbox, every in spans_of.items():
+        yield {PLACE: places[bbox], "image_id": image_id, "bbox": list(bbox), "tokens_positive": every}

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from glipv2.data.images import read_described, read_image
@@ -83,7 +84,7 @@ def _by_pool(chunks: deque[Sequence[PictureJob]], workers: int) -> Iterator[Pict
     waiting: deque[Future[list[PictureFacts]]] = deque()
     try:
         while chunks:
-            for chunk in list(chunks)[len(waiting) : AHEAD * workers]:
+            for chunk in list(islice(chunks, len(waiting), AHEAD * workers)):
                 waiting.append(pool.submit(_read_chunk, chunk))
             facts = waiting.popleft().result()
             chunks.popleft()

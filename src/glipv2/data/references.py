@@ -36,7 +36,7 @@ class ReferencesDataset(MdetrDataset):
                 line = json.loads(text)
                 path = files.get(line["image_id"])
                 expression, bbox = line["expression"], line["bbox"]
-            except (json.JSONDecodeError, RecursionError, TypeError, KeyError) as error:
+            except (ValueError, RecursionError, TypeError, KeyError) as error:
                 faults.add("malformed record", place, f"is no object with image_id, expression and bbox ({error!r})")
                 continue
             if path is None:

@@ -13,6 +13,7 @@ from glipv2.data.coco_split import CocoSplit
 from glipv2.data.dataset import DataConfig, SampleDataset
 from glipv2.data.joined import AnswerChoice
 from glipv2.data.shapes import ShapesDataset
+from glipv2.data.truths import DescribedImages
 from glipv2.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -165,13 +166,15 @@ class AutoData(DataConfig):
         answers = AnswerChoice(self.answer_vocabulary, self.answer_min_count) if split == "train" else None
         samples = source.open(needs, Path(images) if images else None, self.on_error, answers, f"data.{split}.images")
         found = source.found
+        where = f" in {samples.folder}" if isinstance(samples, DescribedImages) else ""
         logger.info(
-            "data.%s: reads %s as %s, because %s; %d images",
+            "data.%s: reads %s as %s, because %s; %d images%s",
             split,
             found.path,
             found.format.value,
             found.why,
             len(samples),
+            where,
         )
         return samples
 

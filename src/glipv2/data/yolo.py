@@ -87,7 +87,7 @@ def read_description(path: Path) -> Mapping[str, Any]:
         content = yaml.safe_load(path.read_text("utf-8-sig"))
     except FileNotFoundError:
         raise UserError(f"{path} does not exist; expected a data.yaml with names and splits") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
+    except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:  # ValueError: a date that is none
         raise UserError(f"{path} can't be read as YAML: {' '.join(str(error).split())[:160]}") from None
     if not isinstance(content, dict) or "names" not in content:
         raise UserError(f"{path}: expected an entry 'names' and splits as 'train', as in a YOLO data.yaml")

@@ -59,8 +59,8 @@ def _xml(truth: ImageTruth, vocabulary: Vocabulary) -> str:
         _add(item, "name", vocabulary.names[label])
         _add(item, "difficult", int(is_crowd))
         box = ET.SubElement(item, "bndbox")
-        for name, value in zip(SIDES, _one_based(corners), strict=True):
-            _add(box, name, value)
+        for side, corner in zip(SIDES, _one_based(corners), strict=True):
+            _add(box, side, corner)
     ET.indent(root)
     return ET.tostring(root, encoding="unicode") + "\n"
 
