@@ -16,12 +16,12 @@ from torch.utils.data import DataLoader
 from torchvision.io import ImageReadMode, decode_image
 from torchvision.transforms.v2 import functional as TF
 
+from glipv2.arguments import composed
 from glipv2.config import TrainConfig, check_pair
 from glipv2.data.dataset import SampleDataset
 from glipv2.data.transforms import ExampleDataset
 from glipv2.errors import UserError
 from glipv2.pixels import PixelConfig
-from glipv2.preview import composed
 
 ANNOTATIONS, READING, AUGMENTING, COLLATING = "annotations", "reading and decoding", "resize and augment", "collate"
 STAGES = (ANNOTATIONS, READING, AUGMENTING, COLLATING)
