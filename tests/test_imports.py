@@ -27,7 +27,18 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("protocols", "checking", "retention"),
     ("config",),
     ("checkpoints", "arguments", "parser"),
-    ("evaluate", "train", "inference", "predict", "preview", "conversion", "weights_command", "check_command"),
+    (
+        "evaluate",
+        "train",
+        "inference",
+        "predict",
+        "preview",
+        "loading",
+        "labelling",
+        "conversion",
+        "weights_command",
+        "check_command",
+    ),
     ("data_command",),
     ("cli",),
 )
@@ -38,6 +49,8 @@ BESIDE = {
     ("predict", "inference"),
     ("weights_command", "conversion"),
     ("check_command", "preview"),
+    ("check_command", "loading"),
+    ("labelling", "inference"),
 }
 ABOVE = {("__init__", "inference")}  # glipv2.load, imported when it is called
 FLOOR = {unit: floor for floor, units in enumerate(FLOORS) for unit in units}

@@ -14,11 +14,12 @@ from PIL import Image
 from torchvision.transforms.v2.functional import to_pil_image
 
 from glipv2.checkpoints import record_of, save_weights
+from glipv2.config import LabelConfig, from_words
 from glipv2.data.odvg import OdvgGrounding
 from glipv2.data.pairs import Pair, read_pairs
 from glipv2.data.shapes import ShapesDataset
 from glipv2.errors import UserError
-from glipv2.labelling import BROKEN, KEPT, NO_PHRASE, LabelConfig, Labelled, Partial, label, label_config
+from glipv2.labelling import BROKEN, KEPT, NO_PHRASE, Labelled, Partial, label
 from glipv2.losses.glipv2 import LossConfig
 from glipv2.models import ModelConfig
 from glipv2.tasks.phrase_grounding import PhraseGroundingConfig
@@ -139,7 +140,7 @@ def test_an_output_that_is_there_is_never_written_over(config: LabelConfig) -> N
 )
 def test_words_that_mean_nothing_are_refused(words: list[str], message: str) -> None:
     with pytest.raises(UserError, match=message):
-        label_config(words)
+        from_words(LabelConfig, words)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ and the defaults. Only this module and the commands see OmegaConf.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -149,6 +149,39 @@ class PredictConfig:
             raise UserError(f"threshold: expected a probability of 0 to 1, but got {self.threshold}")
 
 
+@dataclass
+class LabelConfig:
+    """`glipv2 data label KEY=VALUE …`.
+
+    weights: a run or file that grounds; threshold: scores from which a box is kept; boxes: most of a phrase.
+
+    on_error: "raise" ends at the first broken image or record, "skip" counts them. preview: a picture of the
+    first labelled images.
+    """
+
+    weights: str = MISSING
+    images: Path = MISSING
+    captions: Path = MISSING
+    output: Path = MISSING
+    threshold: float = 0.5
+    boxes: int = 10
+    batch_size: int = 8
+    device: str = "auto"
+    on_error: str = "raise"
+    preview: Path | None = None
+
+    def check(self) -> None:
+        """UserError for numbers out of range and an output that is there."""
+        if not 0 < self.threshold <= 1:
+            raise UserError(f"threshold: expected a score above 0 and up to 1, but got {self.threshold}")
+        if self.batch_size < 1 or self.boxes < 1:
+            raise UserError(f"batch_size and boxes: expected at least 1, but got {self.batch_size} and {self.boxes}")
+        if self.output.suffix != ".jsonl":
+            raise UserError(f"expected an output of ODVG lines (.jsonl), but got {self.output}")
+        if self.output.exists():
+            raise UserError(f"{self.output} is there already; remove it or give another")
+
+
 COMMANDS: dict[str, type] = {"train": TrainConfig, "evaluate": EvaluateConfig, "predict": PredictConfig}
 
 
@@ -235,6 +268,24 @@ def _unknown_keys(config: DictConfig, prefix: str = "") -> Iterator[str]:
 def to_plain(config: Any) -> dict[str, Any]:
     """A config dataclass as JSON values."""
     return dataclasses.asdict(config)
+
+
+def from_words(schema: type[Config], words: Sequence[str]) -> Config:
+    """The settings of KEY=VALUE words; UserError for a key that there is not, a wrong type, or one that is missing."""
+    known = [entry.name for entry in dataclasses.fields(cast("Any", schema))]
+    values: dict[str, str] = {}
+    for word in words:
+        key, separator, value = word.partition("=")
+        if not separator:
+            raise UserError(f"expected KEY=VALUE, but got '{word}'; the keys are {', '.join(known)}")
+        if key not in known:
+            raise UserError(f"no key '{key}'; {nearest(key, known)}")
+        values[key] = value
+    try:
+        config = cast("DictConfig", OmegaConf.merge(OmegaConf.structured(schema), values))
+    except OmegaConfBaseException as error:
+        raise UserError(str(error).splitlines()[0]) from error
+    return typed(config, schema)
 
 
 def from_plain(schema: type[Config], values: Mapping[str, Any], source: str) -> Config:

@@ -91,9 +91,10 @@ def _add_label(group: Group) -> None:
 
 
 def _label(words: argparse.Namespace) -> int:
-    from glipv2.labelling import label, label_config
+    from glipv2.config import LabelConfig, from_words
+    from glipv2.labelling import label
 
-    config = label_config(words.words)
+    config = from_words(LabelConfig, words.words)
     for what, count in label(config).items():
         print(f"{count:8d} {what}")
     print(f"written to {config.output}{f', pictures in {config.preview}' if config.preview else ''}")

@@ -10,20 +10,19 @@ import json
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-from omegaconf import MISSING, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 from PIL import Image
 from rich.console import Console
 from rich.progress import track
 
 from glipv2.checkpoints import weights_file
+from glipv2.config import LabelConfig
 from glipv2.data.images import read_image
 from glipv2.data.pairs import Pair, read_pairs
-from glipv2.errors import UserError, nearest
+from glipv2.errors import UserError
 from glipv2.inference import Predictor
 from glipv2.report.gallery import contact_sheet
 from glipv2.runs import write_json
@@ -33,60 +32,6 @@ from glipv2.structures.grounded import GroundedText
 
 KEPT, NO_PHRASE, UNSURE, BROKEN = "labelled", "without a noun phrase", "without a sure box", "of broken images"
 SHEET, COLUMNS = 12, 3  # pictures of the preview
-
-
-@dataclass
-class LabelConfig:
-    """`glipv2 data label KEY=VALUE …`.
-
-    weights: a run or file that grounds; threshold: scores from which a box is kept; boxes: most of a phrase.
-
-    on_error: "raise" ends at the first broken image or record, "skip" counts them. preview: a picture of the
-    first labelled images.
-    """
-
-    weights: str = MISSING
-    images: Path = MISSING
-    captions: Path = MISSING
-    output: Path = MISSING
-    threshold: float = 0.5
-    boxes: int = 10
-    batch_size: int = 8
-    device: str = "auto"
-    on_error: str = "raise"
-    preview: Path | None = None
-
-    def check(self) -> None:
-        """UserError for numbers out of range and an output that is there."""
-        if not 0 < self.threshold <= 1:
-            raise UserError(f"threshold: expected a score above 0 and up to 1, but got {self.threshold}")
-        if self.batch_size < 1 or self.boxes < 1:
-            raise UserError(f"batch_size and boxes: expected at least 1, but got {self.batch_size} and {self.boxes}")
-        if self.output.suffix != ".jsonl":
-            raise UserError(f"expected an output of ODVG lines (.jsonl), but got {self.output}")
-        if self.output.exists():
-            raise UserError(f"{self.output} is there already; remove it or give another")
-
-
-def label_config(words: Sequence[str]) -> LabelConfig:
-    """The settings of KEY=VALUE words; UserError for a key that there is not, a wrong type, or one that is missing."""
-    known = [entry.name for entry in fields(LabelConfig)]
-    values: dict[str, str] = {}
-    for word in words:
-        key, separator, value = word.partition("=")
-        if not separator:
-            raise UserError(f"expected KEY=VALUE, but got '{word}'; the keys are {', '.join(known)}")
-        if key not in known:
-            raise UserError(f"no key '{key}'; {nearest(key, known)}")
-        values[key] = value
-    try:
-        merged = OmegaConf.merge(OmegaConf.structured(LabelConfig), values)
-    except OmegaConfBaseException as error:
-        raise UserError(f"{str(error).splitlines()[0]}; glipv2 data label --help shows the keys") from error
-    missing = sorted(OmegaConf.missing_keys(merged))
-    if missing:
-        raise UserError(f"{missing[0]} is not set; give it as {missing[0]}=VALUE")
-    return cast("LabelConfig", OmegaConf.to_object(merged))
 
 
 def label(config: LabelConfig) -> Counter[str]:

@@ -149,7 +149,8 @@ def _by_torchvision(path: Path, pixels: PixelConfig) -> torch.Tensor:
     """Decoded, resized and normalised in the shortest way that there is."""
     picture = decode_image(str(path), ImageReadMode.RGB)
     resized = TF.resize(picture, list(pixels.target_size((picture.shape[-2], picture.shape[-1]))))
-    return TF.normalize(resized.float(), pixels.mean, pixels.std)
+    ready: torch.Tensor = TF.normalize(resized.float(), pixels.mean, pixels.std)
+    return ready
 
 
 @contextmanager
