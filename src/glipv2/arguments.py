@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import NoReturn, cast
+from typing import Any, NoReturn, cast
 
 from hydra import compose, initialize_config_dir
 from hydra._internal.utils import get_args_parser
@@ -13,7 +13,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, Quote, QuotedString
 from hydra.errors import HydraException
 from hydra.types import RunMode
-from omegaconf import DictConfig, read_write
+from omegaconf import DictConfig, ListConfig, OmegaConf, read_write
 from omegaconf.errors import OmegaConfBaseException
 
 from glipv2.config import COMMANDS, TrainConfig, config_folder, hint, known_keys, register_schemas, typed
@@ -68,7 +68,9 @@ def job_words() -> list[str]:
     if hydra.mode == RunMode.MULTIRUN:
         with read_write(cast("DictConfig", hydra)):
             hydra.run.dir = hydra.runtime.output_dir
-    return [str(word) for word in hydra.overrides.task]
+    unresolved = cast("ListConfig", hydra.overrides.task)  # "output=${name}" is a word
+    words = OmegaConf.to_container(unresolved, resolve=False)
+    return [str(word) for word in cast("list[Any]", words)]
 
 
 def quoted(argument: str) -> str:

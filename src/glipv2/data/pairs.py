@@ -43,7 +43,7 @@ def read_pairs(path: Path, images: Path, on_error: str) -> tuple[list[Pair], dic
     faults, pairs = Faults(path), list[Pair]()
     for place, name, caption in _records(path):
         if not isinstance(name, str) or not name:
-            faults.add("no image", place, f"expected a file name, but got {name!r}")
+            faults.add("missing field", place, f"expected a file name, but got {name!r}")
         elif not isinstance(caption, str) or not caption.strip():
             faults.add("no caption", place, f"expected a sentence, but got {caption!r}")
         elif not (images / name).is_file():

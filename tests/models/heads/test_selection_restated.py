@@ -137,9 +137,8 @@ def scene(seed: int, inclusive: bool, values: Any = None, names: int = 3, spread
             anchors.append([x - 6.0, y - 8.0, x + 6.0 + stride, y + 8.0 + stride])
     tokens = [TOKEN_SETS[index] for index in torch.randperm(len(TOKEN_SETS), generator=rng)[:names].tolist()]
     tokens[-1] = ()  # a name without a token in the text
-    outputs = RegionOutputs(
-        draw(2, 16, 6) * spread, draw(2, 16, 4) * spread, draw(2, 16), torch.tensor(anchors).double(), (12, 4)
-    )
+    logits = 30 * (draw(2, 16, 6) * spread / 30).tanh()  # beyond 36 all sigmoids are 1, and would tie
+    outputs = RegionOutputs(logits, draw(2, 16, 4) * spread, draw(2, 16), torch.tensor(anchors).double(), (12, 4))
     return Scene(outputs, {label + 4: list(found) for label, found in enumerate(tokens)}, (64, 80), inclusive)
 
 
