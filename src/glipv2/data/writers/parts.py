@@ -17,6 +17,8 @@ from glipv2.data.image_ids import ids_of
 from glipv2.errors import UserError
 from glipv2.structures import ImageTruth, Vocabulary
 
+MOVED = "boxes (moved by rounding)"  # of a layout whose numbers can't say every box
+
 
 class Described(Protocol):
     """What is written: see `DescribedImages`."""

@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 
 from glipv2.data.voc import LABEL_MAP, SIDES
 from glipv2.data.writers.numbers import plain, same, shortest
-from glipv2.data.writers.parts import Written
+from glipv2.data.writers.parts import MOVED, Written
 from glipv2.errors import UserError
 from glipv2.structures import ImageTruth, Vocabulary
 
@@ -23,6 +23,7 @@ def write_voc(written: Written) -> None:
         written.write(f"Annotations/{stem}.xml", [_xml(truth, written.samples.vocabulary)])
         written.add_picture(truth.name, "JPEGImages")
         written.lose_areas_and_masks(truth)
+        written.lost[MOVED] += sum(not all(map(_is_kept, corners[:2])) for corners in truth.boxes.tolist())
         stems.append(stem)
     written.write(f"ImageSets/Main/{written.split}.txt", (f"{stem}\n" for stem in stems))
     written.lose_image_ids()
@@ -73,6 +74,11 @@ def _one_based(corners: list[float]) -> list[float]:
 def _after(value: float) -> float:
     """One more, so that one less is the same 32-bit value."""
     return shortest(value + 1, lambda written: same(written - 1, value))
+
+
+def _is_kept(value: float) -> bool:
+    """Whether one more and one less gives the value back: not below about 1e-9 pixels of the border."""
+    return same(_after(value) - 1, value)
 
 
 def _add(parent: ET.Element, name: str, value: object) -> None:

@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 
 from glipv2.data.coco import corners_within
 from glipv2.data.writers.numbers import same
-from glipv2.data.writers.parts import Written
+from glipv2.data.writers.parts import MOVED, Written
 from glipv2.data.yolo import box_of
 from glipv2.structures import ImageTruth
 
@@ -40,7 +40,7 @@ def _lines(truth: ImageTruth, written: Written) -> Iterator[str]:
     ):
         if not is_crowd:
             values = parts_of(corners, height, width)
-            written.lost["boxes (moved by rounding)"] += not _is_read(values, corners, height, width)
+            written.lost[MOVED] += not _is_read(values, corners, height, width)
             yield " ".join([str(label), *map(repr, values)]) + "\n"
 
 
