@@ -60,7 +60,7 @@ def _trained(config: TrainConfig, folder: Path, resume: str | None) -> dict[str,
         config = _with_model_of(config, start)
     started = time.perf_counter()
     pl.seed_everything(config.seed, workers=True, verbose=False)
-    data = open_data(config.task, config.model, config.data, train=True, split=config.split)
+    data = open_data(config.task, config.model, config.data, train=True, split=config.split, seed=config.seed)
     task = build_task(config, None if resume else start, data.answers)
     del start  # its tensors are in the task, and a training is long
     task.record = record_of(task.model_config, config.task, data.vocabulary, data.answers)
