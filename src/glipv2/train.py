@@ -80,6 +80,7 @@ def _run(
     """Fits and scores; everything around is ready."""
     callbacks = training_callbacks(folder, config.task.monitor, config.trainer.progress, bool(loggers))
     trainer = config.trainer.build(folder, callbacks, loggers, config.task.skips())
+    log.info("trains on %s in %s", trainer.strategy.root_device, trainer.precision)
     steps = config.trainer.max_steps
     with interruptible(lambda: f"at step {trainer.global_step} of {steps}; it is saved in {folder}", trainer):
         trainer.fit(task, datamodule=data, ckpt_path=resume)
