@@ -25,7 +25,8 @@ from glipv2.models.fusion import FusionConfig, FusionLayer
 CPU = torch.device("cpu")
 FACTS = {
     "device": "a card", "cpu": "a processor", "cores": 2, "threads": 2, "torch": "2", "transformers": "5",
-    "python": "3", "commit": "abc", "date": "2026-01-01", "seed": 0, "rounds": 3, "peak_flops": 1.5e11, "command": "python bench",
+    "python": "3", "commit": "abc", "date": "2026-01-01", "seed": 0, "rounds": 3, "peak_flops": 1.5e11,
+    "command": "python bench",
 }  # fmt: skip
 
 
