@@ -7,6 +7,8 @@ import logging
 from torch.utils.data import DataLoader, Dataset
 
 from glipv2.data.dataset import SampleDataset
+from glipv2.data.joined import JoinedDataset
+from glipv2.data.shards.dataset import PackedSamples
 from glipv2.errors import UserError
 from glipv2.structures import ImageTruth, Sample, Vocabulary
 
@@ -14,7 +16,7 @@ log = logging.getLogger(__name__)
 
 
 class ReadableSamples(Dataset[Sample]):
-    """Those samples whose pictures can be read; `left_out` are the names of the others.
+    """Those samples whose pictures can be read; `left_out` are the keys of the others.
 
     A training draws another sample for a broken picture when it meets it; an evaluation must not score one
     twice, so it looks first. workers: loader processes. UserError when no picture can be read.
@@ -25,8 +27,8 @@ class ReadableSamples(Dataset[Sample]):
         loader: DataLoader[str] = DataLoader(_Problems(samples), batch_size=None, num_workers=workers)
         problems = list(loader)
         self._rows = [row for row, problem in enumerate(problems) if not problem]
-        self.left_out = frozenset(samples.truth(row).name for row, problem in enumerate(problems) if problem)
-        for problem in filter(None, problems):
+        self.left_out = frozenset(picture_key(samples, row) for row, problem in enumerate(problems) if problem)
+        for problem in dict.fromkeys(filter(None, problems)):  # a shard is told once
             log.warning("left out of evaluation: %s", problem)
         if not self._rows:
             raise UserError(f"none of the {len(problems)} pictures to evaluate can be read; the first: {problems[0]}")
@@ -55,6 +57,14 @@ class ReadableSamples(Dataset[Sample]):
     def truth(self, index: int) -> ImageTruth:
         """All of a sample but its picture."""
         return self.samples.truth(self._rows[index])
+
+
+def picture_key(samples: SampleDataset, row: int) -> tuple[str, str]:
+    """What tells a picture from others: the same for all data sets that read it. Its folder and its name, as a rule."""
+    if isinstance(samples, PackedSamples):
+        return samples.picture_key(row)
+    images = samples.images if isinstance(samples, JoinedDataset) else samples
+    return str(getattr(images, "folder", "")), samples.truth(row).name
 
 
 class _Problems(Dataset[str]):
