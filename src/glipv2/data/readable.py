@@ -24,10 +24,12 @@ class ReadableSamples(Dataset[Sample]):
 
     def __init__(self, samples: SampleDataset, workers: int) -> None:
         self.samples = samples
-        loader: DataLoader[str] = DataLoader(_Problems(samples), batch_size=None, num_workers=workers)
+        loader: DataLoader[str | None] = DataLoader(_Problems(samples), batch_size=None, num_workers=workers)
         problems = list(loader)
-        self._rows = [row for row, problem in enumerate(problems) if not problem]
-        self.left_out = frozenset(picture_key(samples, row) for row, problem in enumerate(problems) if problem)
+        self._rows = [row for row, problem in enumerate(problems) if problem is None]
+        self.left_out = frozenset(
+            picture_key(samples, row) for row, problem in enumerate(problems) if problem is not None
+        )
         for problem in dict.fromkeys(filter(None, problems)):  # a shard is told once
             log.warning("left out of evaluation: %s", problem)
         if not self._rows:
@@ -67,8 +69,8 @@ def picture_key(samples: SampleDataset, row: int) -> tuple[str, str]:
     return str(getattr(images, "folder", "")), samples.truth(row).name
 
 
-class _Problems(Dataset[str]):
-    """Why each sample can't be read, "" where it can."""
+class _Problems(Dataset[str | None]):
+    """Why each sample can't be read, "" where that has been told of its shard; None where it can."""
 
     def __init__(self, samples: SampleDataset) -> None:
         self.samples = samples
@@ -76,9 +78,9 @@ class _Problems(Dataset[str]):
     def __len__(self) -> int:
         return len(self.samples)
 
-    def __getitem__(self, index: int) -> str:
+    def __getitem__(self, index: int) -> str | None:
         try:
             self.samples[index]
         except UserError as error:
-            return str(error)
-        return ""
+            return "" if getattr(error, "known", False) else str(error)
+        return None

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from coco_file import good, opened
-from packs import BOXES, SMALL, assert_same, assert_same_samples, coco, contents, packed, reopened, source
+from packs import SMALL, assert_same, assert_same_samples, coco, contents, packed, reopened, source
 from PIL import Image
 from split_files import split
 
@@ -203,7 +203,7 @@ def dies_at(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, call: int) -
 def test_a_packing_that_is_killed_and_run_again_ends_with_the_same_bytes(
     folder: Path, monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, call: int
 ) -> None:
-    samples, config = coco(folder), PackConfig(shard_bytes=250, workers=0)
+    samples, config = coco(folder), PackConfig(shard_bytes=300, workers=0)
     pack({"train": source(samples), "val": source(samples)}, folder / "whole", config, {"seed": 1})
     act = {"train": source(samples), "val": source(samples)}, folder / "packed", config, {"seed": 1}
     with monkeypatch.context() as patched:

@@ -171,10 +171,8 @@ class _Archive:
         self._partial = path.with_name(f"{path.name}.partial")
 
     def __enter__(self) -> _Archive:
-        from webdataset import TarWriter
-
         self._file = _Hashed(self._partial.open("wb"))
-        self._tar = TarWriter(self._file, user="", group="", mtime=0, encoder=False, compress=False)
+        self._tar = _tar_writer()(self._file, user="", group="", mtime=0, encoder=False, compress=False)
         return self
 
     def add(self, key: str, piece: Piece, views: Sequence[str]) -> tuple[str, tuple[str, ...]]:
@@ -196,6 +194,14 @@ class _Archive:
             return  # what there is will be written over
         self.bytes, self.sha256 = self._file.count, self._file.digest.hexdigest()
         os.replace(self._partial, self.path)
+
+
+def _tar_writer() -> Any:
+    try:
+        from webdataset import TarWriter
+    except ImportError as error:
+        raise UserError(f'packing needs webdataset ({error}): pip install "glipv2[shards]"') from error
+    return TarWriter
 
 
 class _Hashed:
