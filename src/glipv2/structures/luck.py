@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-
 import torch
 from torch import Tensor
 
@@ -11,12 +9,6 @@ MASKED_WORDS, CHOSEN_WORDS, OTHER_WORDS, CONTRAST, MASKS, JITTER = range(6)  # w
 
 _MIX = (0xBF58476D1CE4E5B9 - (1 << 64), 0x94D049BB133111EB - (1 << 64))  # SplitMix64 (Steele et al. 2014), as int64
 _STEP = 0x9E3779B97F4A7C15 - (1 << 64)
-
-
-def seed_of(*parts: int | str) -> int:
-    """A number of 62 bits made of numbers and words: (seed, epoch, sample) names the chances of a sample."""
-    digest = hashlib.blake2b("/".join(map(str, parts)).encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "big") >> 2
 
 
 def uniform(seeds: Tensor | None, count: int, purpose: int, rows: int, device: torch.device) -> Tensor:
