@@ -93,7 +93,7 @@ class EvaluationCollator:
 
 def name_prompts(composer: PromptComposer) -> tuple[PromptBatch, ...]:
     """Every name of the vocabulary, in batches of one prompt each."""
-    return tuple(collate_prompts([prompt], composer.tokenizer)[0] for prompt in composer.all_names())
+    return tuple(collate_prompts([prompt], composer.tokenizer, step=1)[0] for prompt in composer.all_names())
 
 
 class NamePrompts:
