@@ -39,7 +39,8 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "weights_command",
         "check_command",
     ),
-    ("data_command",),
+    ("finetuning",),
+    ("data_command", "finetune_command"),
     ("cli",),
 )
 BESIDE = {
