@@ -137,7 +137,8 @@ class EvaluateConfig:
 class PredictConfig:
     """`glipv2 predict`: what a task says of pictures, as JSON, pictures and a table.
 
-    text: what is asked: names for detection and segmentation, a caption to ground, a question.
+    text: what is asked: names for detection and segmentation (default those trained on), a caption to ground, a
+    question.
     task_name (in the command simply task=NAME): default the one, or the first, that the weights were
     trained for.
     """

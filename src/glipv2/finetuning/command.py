@@ -159,7 +159,7 @@ def _measured(words: Sequence[str], start: Checkpoint, device: torch.device) -> 
     with _quiet():
         data = open_data(config.task, config.model, config.data, train=True, split="val")
         task = build_task(config, start, data.answers)
-        return step_cost(task, islice(data.train_dataloader(), MEASURED), device)
+        return step_cost(task, islice(data.first_batches(MEASURED), MEASURED), device)
 
 
 def measure(plan: Plan, request: FinetuneRequest, run: Run) -> None:
@@ -182,12 +182,8 @@ def measure(plan: Plan, request: FinetuneRequest, run: Run) -> None:
 
 def closing(plan: Plan) -> list[str]:
     """How to go on."""
-    text = ". ".join(plan.facts.names) + "." if plan.facts.names else ""
-    wanted = {"phrase_grounding": "[words] of a caption", "vqa": "a question?", "captioning": ""}.get(
-        plan.task.value, text
-    )
-    folder = plan.facts.data.images or "photo.jpg"
-    words = [f"weights={plan.output}", f"images={folder}", *([f"text={wanted}"] if wanted else [])]
+    asked = {"phrase_grounding": ["text=a [dog] on a [red mat]"], "vqa": ["text=what is this?"]}
+    words = [f"weights={plan.output}", f"images={plan.facts.picture}", *asked.get(plan.task.value, [])]
     return [
         f"a page about the run: {shlex.join(['glipv2', 'report', plan.output])}",
         f"use the new weights:  {shlex.join(['glipv2', 'predict', *words])}",

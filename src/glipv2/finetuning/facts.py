@@ -42,7 +42,8 @@ class Masks:
 class DataFacts:
     """What was found. data: how it is read; format, why: what the training file is and how that is seen.
 
-    truth_ap: box AP of the truth itself, given as predictions; None where boxes have no names.
+    truth_ap: box AP of the truth itself, given as predictions; None where boxes have no names. picture: one of those
+    to validate on.
     """
 
     data: AutoData
@@ -54,6 +55,7 @@ class DataFacts:
     names: tuple[str, ...]
     report: CheckReport
     truth_ap: float | None = None
+    picture: str = "photo.jpg"
 
     @property
     def train_images(self) -> int:
@@ -127,6 +129,7 @@ def read_facts(data: AutoData, tokenizer: Tokenizer, progress: Progress) -> Data
         names=samples.vocabulary.names if named else (),
         report=report,
         truth_ap=truth_ap(samples) if named else None,
+        picture=str(report.samples[-1].picture) if report.samples else "photo.jpg",
     )
 
 

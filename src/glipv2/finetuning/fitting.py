@@ -39,7 +39,7 @@ def step_cost(task: Any, batches: Iterable[Any], device: torch.device) -> StepCo
         loss, kept = _kept(task, own)
         loss.backward()
         if not bool(torch.isfinite(loss)):
-            raise UserError(f"the first loss is {float(loss)}; these weights and this data don't go together")
+            raise UserError(f"the first loss is {loss.item()}; these weights and this data don't go together")
         seconds = min(seconds, (time.perf_counter() - started) / len(own))
         images = max(images, kept // len(own))
     trained = sum(parameter.numel() * parameter.element_size() for parameter in _trained(task))
