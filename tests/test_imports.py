@@ -33,6 +33,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "inference",
         "predict",
         "preview",
+        "packing",
         "loading",
         "labelling",
         "conversion",

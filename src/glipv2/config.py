@@ -18,7 +18,7 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from glipv2.data.dataset import DataConfig
-from glipv2.data.sources import AutoData, CocoData, ShapesData
+from glipv2.data.sources import AutoData, CocoData, PackedData, ShapesData
 from glipv2.errors import UserError, nearest
 from glipv2.losses.glipv2 import LossConfig
 from glipv2.models import ModelConfig
@@ -45,7 +45,7 @@ SCHEMAS: dict[str, dict[str, type]] = {
         "phrase_grounding": PhraseGroundingConfig,
         "vqa": VqaConfig,
     },
-    "data": {"shapes": ShapesData, "coco": CocoData, "auto": AutoData},
+    "data": {"shapes": ShapesData, "coco": CocoData, "auto": AutoData, "packed": PackedData},
     "loss": {"glipv2": LossConfig},
     "protocol": {
         config.name: config for config in (ProtocolConfig, CocoProtocol, LvisProtocol, OdinwProtocol, Flickr30kProtocol)
