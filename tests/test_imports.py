@@ -34,13 +34,15 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "inference",
         "predict",
         "preview",
+        "packing",
         "loading",
         "labelling",
         "conversion",
         "weights_command",
         "check_command",
     ),
-    ("data_command",),
+    ("finetuning",),
+    ("data_command", "finetune_command"),
     ("cli",),
 )
 BESIDE = {

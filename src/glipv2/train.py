@@ -101,6 +101,9 @@ def _run(
     if data.skipped_pictures:
         scores["run/skipped_pictures"] = data.skipped_pictures
         log_facts(loggers, {"skipped_pictures": data.skipped_pictures})
+    if data.skipped_shards:
+        scores["run/skipped_shards"] = data.skipped_shards
+        log_facts(loggers, {"skipped_shards": data.skipped_shards})
     if speed:  # a run that was resumed for its evaluation alone measured none
         scores |= {"run/train_seconds": trained - started, "run/images_per_second": speed}
     if trainer.is_global_zero:

@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from glipv2.data.faults import RecordError, read_json, read_lines
+from glipv2.data.shards.layout import INDEX, is_index, read_index
 from glipv2.data.voc import read_xml, voc_splits
 from glipv2.data.yolo import read_description, yolo_splits
 from glipv2.errors import UserError
@@ -37,6 +38,7 @@ class Format(Enum):
     FLICKR30K = "Flickr30k Entities"
     YOLO = "YOLO"
     VOC = "Pascal VOC"
+    PACKED = "packed shards"
 
 
 @dataclass(frozen=True)
@@ -172,6 +174,9 @@ BY_CONTENT = (_questions, _answers, _grounding, _captions, _instances)
 
 def _layouts(folder: Path) -> list[Recognised]:
     """The layouts of several files that the folder has."""
+    if (folder / INDEX).is_file() and is_index(read_json(folder / INDEX, "an index of shards")):
+        index = read_index((folder / INDEX).read_bytes(), str(folder / INDEX))
+        return [Recognised(folder, Format.PACKED, f"its {INDEX} lists shards", splits=tuple(index.splits))]
     found = []
     descriptions = [path for name in ("data.yaml", "dataset.yaml") if (path := folder / name).is_file()]
     if not descriptions and (folder / "labels").is_dir():
