@@ -110,6 +110,11 @@ class DataModule(pl.LightningDataModule):
             length = sum(source.order.per_pass for source in sources.values())
         return TrainingStream(sources, self.seed, length, lambda: int(progress.total.completed))
 
+    def first_batches(self, count: int) -> TrainingStream:
+        """The first batches that a training would see, for whoever measures a step without a trainer."""
+        sources = {name: self._training_source(name) for name in self.feeds}
+        return TrainingStream(sources, self.seed, count, lambda: 0)
+
     def val_dataloader(self) -> list[DataLoader[Example]]:
         """One loader a task, in order, resized only."""
         return [self._evaluation_loader(name, samples) for name, samples in self.eval_samples.items()]

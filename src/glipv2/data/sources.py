@@ -12,6 +12,7 @@ from glipv2.data.auto import Source, find_source
 from glipv2.data.coco_split import CocoSplit
 from glipv2.data.dataset import DataConfig, SampleDataset
 from glipv2.data.faults import check_policy
+from glipv2.data.holdout import HoldoutPart
 from glipv2.data.joined import AnswerChoice
 from glipv2.data.shapes import ShapesDataset
 from glipv2.data.shards.dataset import PackedSamples, find_view, open_index
@@ -128,6 +129,7 @@ class AutoData(DataConfig):
     path: a folder with splits (YOLO, Pascal VOC, Flickr30k Entities, or JSON files named by split), or a file named
     by its split, beside which those of the others are found. `train`, `val` and `test` may each have their own.
     images: the folder of the images, which is looked for near the annotations otherwise.
+    holdout: the share of the training images that is the val split, chosen by their names, for data that has none.
     on_error, answer_vocabulary, answer_min_count: as in `CocoData`.
     """
 
@@ -136,6 +138,7 @@ class AutoData(DataConfig):
 
     path: str | None = None
     images: str | None = None
+    holdout: float = 0.0
     train: AutoSplit = field(default_factory=AutoSplit)
     val: AutoSplit = field(default_factory=AutoSplit)
     test: AutoSplit = field(default_factory=AutoSplit)
@@ -145,7 +148,7 @@ class AutoData(DataConfig):
 
     def holds(self, split: str, needs: frozenset[str]) -> frozenset[str]:
         """The needs; captions of a grounding file have phrases and boxes too."""
-        return self._source(split).holds(needs)
+        return self.source(split).holds(needs)
 
     def check_needs(self, needs: frozenset[str], splits: Iterable[str], who: str) -> None:
         """Also refuses layouts that can't give them, and one file for two splits."""
@@ -153,24 +156,26 @@ class AutoData(DataConfig):
         seen: dict[Source, str] = {}
         for split in splits:
             self.check_split(split)
-            source = self._source(split)
+            source = self.source(split)
             lacking = source.lacks(needs)
             if lacking:
                 what = f"{source.found.path} is {source.found.format.value} ({source.found.why})"
                 raise UserError(f"{who} needs {', '.join(sorted(lacking))}, but {what}; choose another file or task=")
             other = seen.setdefault(source, split)
-            if other != split and not self._own(split).path:
+            if other != split and not (self._own(split).path or self._divided(split)):
                 keys = f"data.{other}.path and data.{split}.path"
                 raise UserError(f"{source.found.path} would be both {other} and {split}; set {keys}")
 
     def dataset(self, split: str, needs: frozenset[str] = frozenset({"boxes"})) -> SampleDataset:
         """The images of a split; UserError for what is not recognised, or the first fault."""
         self.check_needs(needs, [split], f"data.{split}")
-        source, images = self._source(split), self._own(split).images or self.images
+        own = self._own("train" if self._divided(split) else split)
+        source, images = self.source(split), own.images or self.images
         answers = AnswerChoice(self.answer_vocabulary, self.answer_min_count) if split == "train" else None
-        samples = source.open(needs, Path(images) if images else None, self.on_error, answers, f"data.{split}.images")
+        opened = source.open(needs, Path(images) if images else None, self.on_error, answers, f"data.{split}.images")
         found = source.found
-        where = f" in {samples.folder}" if isinstance(samples, DescribedImages) else ""
+        where = f" in {opened.folder}" if isinstance(opened, DescribedImages) else ""
+        samples = HoldoutPart(opened, self.holdout, split == "val") if self._divided(split) else opened
         logger.info(
             "data.%s: reads %s as %s, because %s; %d images%s",
             split,
@@ -186,7 +191,13 @@ class AutoData(DataConfig):
         own: AutoSplit = getattr(self, split)
         return own
 
-    def _source(self, split: str) -> Source:
+    def _divided(self, split: str) -> bool:
+        """Whether the split is a share of the training images, or what is left of them."""
+        return bool(self.holdout) and split in ("train", "val")
+
+    def source(self, split: str) -> Source:
+        """What the split is read from; UserError where nothing is found."""
+        split = "train" if self._divided(split) else split
         path = self._own(split).path or self.path
         if path and "://" in path:
             raise UserError(
