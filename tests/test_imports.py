@@ -23,9 +23,9 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("tokenizer", "pixels", "precision"),
     ("data", "models", "matching", "losses", "metrics", "report"),
     ("runs", "checkpoint_files"),
-    ("optim", "trainer", "tracking", "callbacks", "tune", "folders", "saving", "curves_file"),
+    ("optim", "trainer", "tracking", "callbacks", "tune", "folders", "saving", "curves_file", "unfinished"),
     ("tasks",),
-    ("protocols", "checking", "retention"),
+    ("protocols", "checking", "retention", "predicted"),
     ("config",),
     ("checkpoints", "arguments", "parser"),
     (
