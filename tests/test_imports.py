@@ -27,7 +27,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("tasks",),
     ("protocols", "checking", "retention", "predicted"),
     ("config",),
-    ("checkpoints", "arguments", "parser"),
+    ("checkpoints", "arguments", "parser", "arithmetic"),
     (
         "evaluate",
         "train",

@@ -27,7 +27,7 @@ from glipv2.runs import JsonList, output_folder, write_metrics
 from glipv2.structures import ImageTruth, Prediction
 from glipv2.tasks.base import Task, TaskConfig
 from glipv2.tracking import log_pictures
-from glipv2.trainer import interrupts_as_such
+from glipv2.trainer import compile_parts, interrupts_as_such
 
 log = logging.getLogger(__name__)
 
@@ -132,6 +132,7 @@ def evaluate(config: EvaluateConfig) -> dict[str, float]:
     earlier = weights_file(config.before) if config.before else None
     config.check()
     task = read_checkpoint(source).build()
+    compile_parts(task, config.trainer.compile)
     before = read_checkpoint(earlier).build() if earlier else None
     protocol = config.protocol.name != "none"
     if before is not None and not protocol:

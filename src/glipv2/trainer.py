@@ -38,6 +38,15 @@ def interrupts_as_such() -> Iterator[None]:
         raise
 
 
+def compile_parts(task: nn.Module, backend: str) -> None:
+    """Has torch.compile make the encoders, the tower and the region head of a task; "" leaves them as they are."""
+    core = task.core
+    assert isinstance(core, nn.Module), "a task has a core"
+    for part in (core.image, core.text, core.fusion, getattr(task, "regions", None)) if backend else ():
+        if isinstance(part, nn.Module):
+            part.compile(backend=backend)
+
+
 @dataclass
 class TrainerConfig:
     """What people change of `pytorch_lightning.Trainer`; everything else goes through `options`.
@@ -88,10 +97,7 @@ class TrainerConfig:
         core = task.core
         assert isinstance(core, nn.Module), "a task has a core"
         recompute_blocks(core, self.grad_checkpointing)
-        if self.compile:
-            for part in (core.image, core.text, core.fusion, getattr(task, "regions", None)):
-                if isinstance(part, nn.Module):
-                    part.compile(backend=self.compile)
+        compile_parts(task, self.compile)
 
     def build(
         self, folder: Path | None, callbacks: Sequence[Callback], loggers: Sequence[Logger], skips: bool = False
