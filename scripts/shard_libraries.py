@@ -16,6 +16,7 @@ import argparse
 import importlib.util
 import json
 import logging
+import multiprocessing
 import os
 import shutil
 import sys
@@ -144,6 +145,7 @@ def write_lit(photos: Path, folder: Path) -> None:
 
     paths = sorted(map(str, photos.glob("*.jpg")))
     litdata.optimize(lit_photo, inputs=paths, output_dir=str(folder), chunk_bytes=SHARD, num_workers=1, verbose=False)
+    multiprocessing.set_start_method("fork", force=True)  # it leaves "spawn" behind, and loaders start as the others do
 
 
 def lit_batches(folder: Path, workers: int, rank: int, ranks: int, decode: bool, first: int) -> Batches:
