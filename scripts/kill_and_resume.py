@@ -15,7 +15,6 @@ import os
 import random
 import shutil
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -25,12 +24,15 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
+import glipv2.train  # noqa: F401  # what a run imports, once for all of them
+from glipv2.cli import main as glipv2_command
+
 TINY = (
     "model=nano", "model.pixels.short_side=64", "model.image.width=32", "model.fusion.layers=1",
     "model.fusion.attention_width=32", "model.image.options.channels=[8,16,24,32]", "task=detection", "loss=glipv2",
     "data=shapes", "data.image_size=64", "data.batch_size=4", "data.eval_batch_size=4", "data.workers=1",
     "data.eval_scenes=4", "data.augment.crop=0.5", "data.augment.color=0.3", "trainer.accelerator=cpu",
-    "trainer.log_every=1", "trainer.max_steps=24", "trainer.val_every=6", "trainer.save_every=3", "trainer.ema=0.9",
+    "trainer.log_every=1", "trainer.max_steps=16", "trainer.val_every=5", "trainer.save_every=2", "trainer.ema=0.9",
     "trainer.progress=false", "tracking=off", "gallery=0",
 )  # fmt: skip
 TIMES = ("seconds", "images_per_second", "time/")  # of columns that no two runs share
@@ -65,7 +67,7 @@ def main() -> None:
     words = [*TINY, *options.words]
     shutil.rmtree(options.output, ignore_errors=True)
     begun = time.perf_counter()
-    start(options.output / "whole", words).wait()
+    os.waitpid(start(options.output / "whole", words), 0)
     length = time.perf_counter() - begun
     print(f"the undisturbed run took {length:.1f} s\n", flush=True)
     print("| killed after | checkpoint then | rows in metrics.csv | final weights | curves |\n|--:|---|--:|---|---|")
@@ -78,28 +80,43 @@ def main() -> None:
     sys.exit(not all(one.same_weights and one.same_curves for one in trials))
 
 
-def start(folder: Path, words: Sequence[str]) -> subprocess.Popen[bytes]:
-    """A run in a process group of its own, so that its loader processes can be killed with it."""
-    command = [sys.executable, "-m", "glipv2.cli", "train", *words, f"output={folder}"]
+def start(folder: Path, words: Sequence[str]) -> int:
+    """A run in a process of its own, forked from this one after its imports; the id of it and of its group.
+
+    The group lets loader processes be killed with it.
+    """
     log = folder.with_suffix(".log")
     log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("ab") as file:
-        return subprocess.Popen(command, stdout=file, stderr=file, start_new_session=True, env={**os.environ})
+    child = os.fork()
+    if child:
+        return child
+    os.setsid()
+    file = os.open(log, os.O_CREAT | os.O_APPEND | os.O_WRONLY)
+    os.dup2(file, 1)
+    os.dup2(file, 2)
+    code = 1
+    try:
+        sys.argv = ["glipv2"]
+        glipv2_command(["train", *words, f"output={folder}"])
+        code = 0
+    finally:
+        sys.stdout.flush()
+        os._exit(code)
+    return 0
 
 
 def trial(folder: Path, whole: Path, words: Sequence[str], after: float) -> Trial:
     """One kill and what becomes of it."""
     process = start(folder, words)
     time.sleep(after)
-    if process.poll() is None:
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    if os.waitpid(process, os.WNOHANG) == (0, 0):
+        os.killpg(process, signal.SIGKILL)
+        os.waitpid(process, 0)
     last = folder / "checkpoints/last.ckpt"
     steps = int(torch.load(last, weights_only=True)["global_step"]) if last.is_file() else None
     logged = len(rows(folder))
     begun = (folder / "config.yaml").is_file()
-    again = start(folder, [f"resume={folder}"] if begun else words)
-    again.wait()
+    os.waitpid(start(folder, [f"resume={folder}"] if begun else words), 0)
     weights, expected = (load_file(run / "weights.safetensors") for run in (folder, whole))
     same = all(torch.equal(weights[name], value) for name, value in expected.items())
     return Trial(after, steps, logged, same, rows(folder) == rows(whole))

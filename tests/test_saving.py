@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import random
 import shutil
 from pathlib import Path
@@ -73,7 +72,7 @@ class Data(pl.LightningDataModule):
         return TrainingStream({"numbers": Source(loader, order)}, 0, BATCHES, lambda: int(progress.total.completed))
 
     def val_dataloader(self) -> Any:
-        return DataLoader([torch.rand(2) for _ in range(4)], batch_size=2)  # type: ignore[arg-type]
+        return DataLoader([torch.tensor([place, 0.5]) for place in range(4)], batch_size=2)  # type: ignore[arg-type]
 
 
 class Snapshots(Callback):
@@ -89,6 +88,9 @@ class Snapshots(Callback):
         self.taken.append(place)
 
     def on_train_batch_end(self, *_: Any) -> None:
+        self._take()
+
+    def on_train_end(self, *_: Any) -> None:
         self._take()
 
     def on_validation_batch_end(self, *_: Any) -> None:
@@ -118,6 +120,7 @@ def run(folder: Path, val_every: int, accumulate: int, save_every: int, *, snaps
         folder, [*callbacks, *([taker] if snapshots else [])], [CurvesLogger(folder, steps_in(start) if start else 0)]
     )
     trainer.fit(module, datamodule=Data(), ckpt_path=start, weights_only=True)
+    trainer.validate(module, datamodule=Data(), verbose=False)
     return module, taker.taken
 
 
@@ -132,7 +135,7 @@ def test_a_run_killed_anywhere_ends_as_if_it_had_not_been(
     rows = read_rows(tmp_path / "run/metrics.csv")
     assert len(taken) >= BATCHES
     assert [int(row["step"]) for row in rows if row["train/loss"]] == [*range(BATCHES // accumulate)] or accumulate > 1
-    for place in taken[:: 2 if save_every else 3]:
+    for place in taken[::3] + taken[-2:]:
         with (place / "metrics.csv").open("a") if (place / "metrics.csv").is_file() else open(place / "x", "w") as file:
             file.write("0.123,half of a li")
         module, _ = run(place, val_every, accumulate, save_every)
@@ -153,5 +156,4 @@ def test_a_finished_run_has_nothing_left_to_train(tmp_path: Path) -> None:
     whole, _ = run(tmp_path / "run", 3, 1, 2)
     again, _ = run(tmp_path / "run", 3, 1, 2)
     assert again.losses == []
-    assert list(itertools.chain(*[again.validated])) == []
     assert len(whole.losses) == BATCHES
