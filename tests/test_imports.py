@@ -24,9 +24,9 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("data", "models", "matching", "losses", "metrics", "report"),
     ("runs", "checkpoint_files"),
     ("folders",),
-    ("optim", "trainer", "tracking", "callbacks", "tune", "saving", "nonfinite", "curves_file"),
+    ("optim", "trainer", "tracking", "callbacks", "tune", "saving", "nonfinite", "curves_file", "unfinished"),
     ("tasks",),
-    ("protocols", "checking", "retention"),
+    ("protocols", "checking", "retention", "predicted"),
     ("config",),
     ("checkpoints", "arguments", "parser", "resuming"),
     (
