@@ -61,8 +61,8 @@ Config = TypeVar("Config")
 @dataclass
 class TrainConfig:
     """`glipv2 train`. output: the run's folder; weights: a run or file whose weights it starts from;
-    resume: a run to go on with; split: what validation scores; also_evaluate: further splits that
-    are scored at the end; gallery: pictures kept of each split.
+    resume: a run or sweep to go on with; replay: a batch at which a run stopped, to be looked into; split: what
+    validation scores; also_evaluate: further splits that are scored at the end; gallery: pictures kept of each split.
     """
 
     name: str = "run"
@@ -73,6 +73,7 @@ class TrainConfig:
     gallery: int = 12
     weights: str | None = None
     resume: str | None = None
+    replay: str | None = None
     model: ModelConfig = field(default_factory=ModelConfig)
     task: TaskConfig = MISSING
     data: DataConfig = MISSING
