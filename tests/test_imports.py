@@ -20,7 +20,7 @@ SOURCE = Path(glipv2.__file__).parent
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("__init__", "errors"),
     ("structures",),
-    ("tokenizer", "pixels"),
+    ("tokenizer", "pixels", "precision"),
     ("data", "models", "matching", "losses", "metrics", "report"),
     ("optim", "trainer", "tracking", "callbacks", "runs", "tune", "folders"),
     ("tasks",),

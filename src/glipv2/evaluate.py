@@ -59,13 +59,15 @@ class KeepPredictions(Callback):
                 first.append((truth.to("cpu"), shown.to("cpu")))
 
 
-def open_data(task: TaskConfig, model: ModelConfig, data: DataConfig, *, train: bool, split: str) -> DataModule:
-    """The loaders of a task, and of all tasks of a joint one, over a data preset."""
+def open_data(
+    task: TaskConfig, model: ModelConfig, data: DataConfig, *, train: bool, split: str, seed: int = 0
+) -> DataModule:
+    """The loaders of a task, and of all tasks of a joint one, over a data preset; seed: of the training batches."""
     feeds = {}
     for name, stream in task.streams().items():
         check_pair(stream.task, data, ["train"] * train + [split])
         feeds[name] = Feed(stream.task.needs, partial(stream.task.collator, model, data), stream.weight)
-    return DataModule(data, model.pixels, feeds, train=train, eval_split=split)
+    return DataModule(data, model.pixels, feeds, train=train, eval_split=split, seed=seed)
 
 
 def score_split(

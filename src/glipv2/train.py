@@ -60,7 +60,7 @@ def _trained(config: TrainConfig, folder: Path, resume: str | None) -> dict[str,
         config = _with_model_of(config, start)
     started = time.perf_counter()
     pl.seed_everything(config.seed, workers=True, verbose=False)
-    data = open_data(config.task, config.model, config.data, train=True, split=config.split)
+    data = open_data(config.task, config.model, config.data, train=True, split=config.split, seed=config.seed)
     task = build_task(config, None if resume else start, data.answers)
     del start  # its tensors are in the task, and a training is long
     task.record = record_of(task.model_config, config.task, data.vocabulary, data.answers)
@@ -80,6 +80,7 @@ def _run(
     """Fits and scores; everything around is ready."""
     callbacks = training_callbacks(folder, config.task.monitor, config.trainer.progress, bool(loggers))
     trainer = config.trainer.build(folder, callbacks, loggers, config.task.skips())
+    log.info("trains on %s in %s", trainer.strategy.root_device, trainer.precision)
     steps = config.trainer.max_steps
     with interruptible(lambda: f"at step {trainer.global_step} of {steps}; it is saved in {folder}", trainer):
         trainer.fit(task, datamodule=data, ckpt_path=resume)

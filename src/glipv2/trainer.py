@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from glipv2.errors import UserError
+from glipv2.precision import resolved_precision
 
 if TYPE_CHECKING:
     import pytorch_lightning as pl
@@ -52,7 +53,8 @@ class TrainerConfig:
     """What people change of `pytorch_lightning.Trainer`; everything else goes through `options`.
 
     val_every: optimiser steps between validations (0 = only at the end); clip: gradient norm bound;
-    channels_last: memory layout of images and convolutions.
+    channels_last: memory layout of images and convolutions; precision: Lightning's, or auto, see
+    `resolved_precision`.
     """
 
     max_steps: int = 1000
@@ -92,7 +94,7 @@ class TrainerConfig:
             "accelerator": self.accelerator,
             "devices": self.devices,
             "strategy": self.strategy,
-            "precision": self.precision,
+            "precision": resolved_precision(self.precision, self.accelerator),
             "gradient_clip_val": self.clip or None,
             "accumulate_grad_batches": self.accumulate,
             "log_every_n_steps": self.log_every,

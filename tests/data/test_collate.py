@@ -84,10 +84,10 @@ def test_a_box_whose_name_found_no_room_in_the_prompt_is_left_out() -> None:
     assert [named(batch, 0, box) for box in range(2)] == [VOCABULARY.names[label] for label in sorted(kept)]
 
 
-def test_images_of_a_batch_get_different_prompts_that_follow_torchs_seed() -> None:
+def test_images_of_a_batch_get_different_prompts_that_follow_their_seeds() -> None:
     def texts(seed: int) -> list[list[int]]:
         torch.manual_seed(seed)
-        ids: list[list[int]] = train_batch([example([0])] * 6).prompts[0].text.token_ids.tolist()
+        ids: list[list[int]] = train_batch([example([0]) for _ in range(6)]).prompts[0].text.token_ids.tolist()
         return ids
 
     assert texts(1) == texts(1) != texts(2)

@@ -2,48 +2,97 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
 from torch.utils.data import DataLoader
 
-from glipv2.data.mixing import MixedLoader
+from glipv2.data.mixing import Source, TrainingStream
+from glipv2.data.order import TrainingOrder
 
 
-def loader(values: range, batch_size: int = 2) -> DataLoader[Any]:
-    return DataLoader(list(values), batch_size=batch_size, collate_fn=list)  # type: ignore[arg-type]
+class Indices:
+    """Samples that are their own numbers, from a first one on."""
+
+    def __init__(self, first: int, count: int) -> None:
+        self.first, self.count = first, count
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, draw: Any) -> int:
+        return self.first + int(draw.index)
 
 
-def drawn(mixed: MixedLoader) -> Iterator[tuple[str, Any]]:
-    return ((routed.task, routed.batch) for routed in mixed)
+def source(first: int, count: int, weight: float = 1.0, size: int = 2) -> Source:
+    order = TrainingOrder(count, size, f"{first}")
+    loader: DataLoader[Any] = DataLoader(Indices(first, count), batch_sampler=order, collate_fn=list)  # type: ignore[arg-type]
+    return Source(loader, order, weight)
+
+
+def stream(sources: Mapping[str, Source], length: int, done: int = 0, seed: int = 0) -> TrainingStream:
+    return TrainingStream(sources, seed, length, lambda: done)
+
+
+def drawn(mixed: TrainingStream, count: int) -> list[tuple[str, Any]]:
+    return [(routed.task, routed.batch) for routed in itertools.islice(mixed, count)]
 
 
 def test_batches_are_of_one_task_each_and_come_by_weight() -> None:
-    mixed = MixedLoader({"a": loader(range(2000)), "b": loader(range(5000, 7000))}, {"a": 3.0, "b": 1.0}, seed=0)
-    batches = list(drawn(mixed))
-    assert len(batches) == len(mixed) == 2000
+    mixed = stream({"a": source(0, 2000, 3.0), "b": source(5000, 2000)}, 1500)
+    assert len(mixed) == 1500
+    batches = drawn(mixed, 1500)
     assert all((value < 2000) == (task == "a") for task, batch in batches for value in batch)
-    assert Counter(task for task, _ in batches)["a"] / 2000 == pytest.approx(0.75, abs=0.03)
+    assert Counter(task for task, _ in batches)["a"] / 1500 == pytest.approx(0.75, abs=0.03)
 
 
 def test_a_small_set_begins_anew_and_loses_nothing() -> None:
-    mixed = MixedLoader({"a": loader(range(6)), "b": loader(range(100, 200))}, {"a": 1.0, "b": 1.0}, seed=1)
-    small = [value for task, batch in drawn(mixed) if task == "a" for value in batch]
-    assert len(small) > 12
-    assert small == (list(range(6)) * len(small))[: len(small)]
+    mixed = stream({"a": source(0, 6), "b": source(100, 100)}, 100, seed=1)
+    small = [value for task, batch in drawn(mixed, 100) if task == "a" for value in batch]
+    assert len(small) > 24
+    assert all(sorted(small[place : place + 6]) == list(range(6)) for place in range(0, 24, 6))
 
 
-def test_every_rank_draws_the_same_tasks_and_every_epoch_others() -> None:
-    parts = {"a": loader(range(50)), "b": loader(range(50))}
-    weights = {"a": 1.0, "b": 1.0}
-    first, second = MixedLoader(parts, weights, seed=3), MixedLoader(parts, weights, seed=3)
-    tasks = [task for task, _ in drawn(first)]
-    assert tasks == [task for task, _ in drawn(second)]
-    assert tasks != [task for task, _ in drawn(first)]
+def test_every_rank_draws_the_same_tasks_and_every_seed_others() -> None:
+    streams = [stream({"a": source(0, 50), "b": source(0, 50)}, 40, seed=seed) for seed in (3, 3, 4)]
+    first, second, other = ([task for task, _ in drawn(own, 40)] for own in streams)
+    assert first == second != other
 
 
 def test_a_task_without_weight_is_left_out() -> None:
-    mixed = MixedLoader({"a": loader(range(8)), "b": loader(range(8))}, {"a": 1.0, "b": 0.0}, seed=0)
-    assert {task for task, _ in drawn(mixed)} == {"a"}
+    mixed = stream({"a": source(0, 8), "b": source(0, 8, 0.0), "c": source(0, 8)}, 40)
+    assert {task for task, _ in drawn(mixed, 40)} == {"a", "c"}
+
+
+def test_batches_of_a_single_task_come_as_they_are() -> None:
+    (batch,) = itertools.islice(stream({"a": source(0, 6, size=3), "b": source(0, 6, 0.0)}, 9), 1)
+    assert len(batch) == 3
+
+
+@pytest.mark.parametrize("tasks", [("a",), ("a", "b")])
+def test_a_stream_goes_on_where_training_stopped(tasks: tuple[str, ...]) -> None:
+    def opened(done: int) -> list[Any]:
+        sources = {name: source(100 * place, 10) for place, name in enumerate(tasks)}
+        return list(itertools.islice(stream(sources, 30, done), 30 - done))
+
+    whole = opened(0)
+    for done in (1, 5, 17, 29):
+        assert opened(done) == whole[done:]
+
+
+def test_a_resumption_with_another_batch_size_goes_on_at_the_same_sample() -> None:
+    done = 0
+    first = TrainingStream({"a": source(0, 12, size=2)}, 0, 99, lambda: 4)
+    state = first.state_dict()
+    assert state == {"batches": 4, "samples": 8}
+    done = 4
+    later = TrainingStream({"a": source(0, 12, size=4)}, 0, 99, lambda: done)
+    later.load_state_dict(state)
+    rest = [value for batch in itertools.islice(later, 1) for value in batch]
+    passed = [value for batch in itertools.islice(stream({"a": source(0, 12, size=2)}, 9), 4) for value in batch]
+    assert sorted(passed + rest) == list(range(12))
+    done = 5
+    assert later.state_dict() == {"batches": 5, "samples": 12}

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from glipv2.data.order import seed_of
 from glipv2.data.prompts import PromptComposer, PromptConfig, collate_prompts, phrase_rows
 from glipv2.data.transforms import Example
 from glipv2.data.wordings import spoken_name
@@ -40,7 +41,7 @@ class TrainingCollator:
         self._identities = torch.tensor([*map(class_identity, names), 0])  # the last for -1, no label
 
     def __call__(self, examples: Sequence[Example]) -> DetectionBatch:
-        prompts = [self._prompt(example.instances) for example in examples]
+        prompts = [self._prompt(example) for example in examples]
         batch, encoded = collate_prompts(prompts, self.composer.tokenizer)
         length = batch.text.token_ids.shape[1]
         rows = [
@@ -65,9 +66,8 @@ class TrainingCollator:
         token_classes = (prompts.phrase_map * of_phrases[:, :, None]).amax(dim=1)
         return WordTargets(self._identities[labels], token_classes, positive_map.any(dim=1))
 
-    def _prompt(self, instances: Instances) -> Prompt:
-        seed = int(torch.randint(2**62, ()))  # from torch's generator, which Lightning seeds in each worker
-        return self.composer.sampled(instances.labels.tolist(), random.Random(seed))
+    def _prompt(self, example: Example) -> Prompt:
+        return self.composer.sampled(example.instances.labels.tolist(), random.Random(seed_of(example.seed, "prompt")))
 
 
 class EvaluationCollator:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
+import torch.distributed as dist
 from torch.utils.data import DataLoader
 
 from glipv2.data.dataset import DataConfig, SampleDataset
 from glipv2.data.faults import gathered, tell_skipped
 from glipv2.data.joined import JoinedDataset
-from glipv2.data.mixing import MixedLoader
+from glipv2.data.mixing import Source, TrainingStream
+from glipv2.data.order import TrainingOrder
 from glipv2.data.readable import ReadableSamples
 from glipv2.data.transforms import Example, ExampleDataset
 from glipv2.errors import UserError
@@ -82,20 +86,24 @@ class DataModule(pl.LightningDataModule):
         }
         return len(met | scored)
 
-    def train_dataloader(self) -> DataLoader[Example] | MixedLoader:
-        """Shuffled and augmented; batches of one task each, drawn by weight when there are several."""
+    def train_dataloader(self) -> TrainingStream:
+        """Shuffled and augmented batches up to the last step; of one task each, drawn by weight, where there are more.
+
+        They depend on the seed and their number alone, not on loader processes, ranks or what was done before.
+        """
         assert self.train_samples, "this data module was opened for evaluation only"
-        loaders = {name: self._training_loader(name) for name in self.feeds}
-        if len(loaders) == 1:
-            return next(iter(loaders.values()))
-        return MixedLoader(loaders, {name: feed.weight for name, feed in self.feeds.items()}, self.seed)
+        sources = {name: self._training_source(name) for name in self.feeds}
+        trainer = self.trainer
+        assert trainer is not None, "training batches are counted by a trainer"
+        progress = trainer.fit_loop.epoch_loop.batch_progress
+        length = trainer.max_steps * trainer.accumulate_grad_batches
+        if length < 0:  # as many as there are, with options.max_steps=-1
+            length = sum(source.order.per_pass for source in sources.values())
+        return TrainingStream(sources, self.seed, length, lambda: int(progress.total.completed))
 
     def val_dataloader(self) -> list[DataLoader[Example]]:
         """One loader a task, in order, resized only."""
-        return [
-            self._loader(name, ExampleDataset(samples, self.pixels, None), training=False)
-            for name, samples in self.eval_samples.items()
-        ]
+        return [self._evaluation_loader(name, samples) for name, samples in self.eval_samples.items()]
 
     def _opened(self, split: str) -> dict[str, SampleDataset]:
         """The samples of a split for each task; tasks that need the same share one data set."""
@@ -109,26 +117,47 @@ class DataModule(pl.LightningDataModule):
         once = {id(samples): ReadableSamples(samples, self.config.workers) for samples in opened.values()}
         return {name: once[id(samples)] for name, samples in opened.items()}
 
-    def _training_loader(self, name: str) -> DataLoader[Example]:
+    def _training_source(self, name: str) -> Source:
         samples, skip = self.train_samples[name], self.config.skips_faults
         examples = ExampleDataset(samples, self.pixels, self.config.augment, skip_broken=skip)
         self._examples.append(examples)
-        if len(examples) < self.config.batch_size:
-            raise UserError(
-                f"data.batch_size is {self.config.batch_size}, but training has only {len(examples)} images"
-            )
-        return self._loader(name, examples, training=True)
-
-    def _loader(self, name: str, examples: ExampleDataset, *, training: bool) -> DataLoader[Example]:
-        return DataLoader(
+        rank, world = _place_among_processes()
+        size = self.config.batch_size
+        if len(examples) < size * world:
+            several = f" on each of {world} devices" if world > 1 else ""
+            raise UserError(f"data.batch_size is {size}{several}, but training has only {len(examples)} images")
+        order = TrainingOrder(len(examples), size, f"{self.seed}/{name}", rank=rank, world=world, samples=samples)
+        loader = DataLoader(
             examples,
-            batch_size=self.config.batch_size if training else self.config.eval_batch_size,
-            shuffle=training,
-            drop_last=training,
+            batch_sampler=order,
             num_workers=self.config.workers,
-            persistent_workers=self.config.workers > 0 and training,
-            collate_fn=self.feeds[name].make_collator(examples.samples, training),
+            collate_fn=self.feeds[name].make_collator(samples, True),
+            worker_init_fn=ignore_interrupts,
+            generator=torch.Generator(),  # or a loader's start would take numbers from those that dropout draws
         )
+        return Source(loader, order, self.feeds[name].weight)
+
+    def _evaluation_loader(self, name: str, samples: SampleDataset) -> DataLoader[Example]:
+        return DataLoader(
+            ExampleDataset(samples, self.pixels, None),
+            batch_size=self.config.eval_batch_size,
+            num_workers=self.config.workers,
+            collate_fn=self.feeds[name].make_collator(samples, False),
+            worker_init_fn=ignore_interrupts,
+            generator=torch.Generator(),
+        )
+
+
+def ignore_interrupts(worker: int) -> None:
+    """Ctrl-C is for the training process, which may finish a step with what its loader processes bring."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _place_among_processes() -> tuple[int, int]:
+    """The number of this rank, and how many there are."""
+    if dist.is_available() and dist.is_initialized():
+        return dist.get_rank(), dist.get_world_size()
+    return 0, 1
 
 
 def _picture(samples: SampleDataset, name: str) -> tuple[str, str]:

@@ -1,15 +1,16 @@
-"""Batches of several tasks in one stream."""
+"""The training batches of a run, of one task or of several in one stream, from any batch on."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import torch.distributed as dist
-from torch.utils.data import DataLoader, DistributedSampler
+from torch.utils.data import DataLoader
 
+from glipv2.data.order import TrainingOrder
 from glipv2.structures import ImageTruth, TensorStruct
 
 
@@ -30,53 +31,64 @@ class RoutedBatch(TensorStruct):
         return truth
 
 
-class MixedLoader:
-    """Draws the task of each step by weight, and that task's next batch; a loader that ends begins anew.
+@dataclass(frozen=True)
+class Source:
+    """The batches of one task. weight: how often one of them is drawn, relative to other tasks."""
 
-    The draw depends on the seed and the step alone: all ranks train the same task at the same step, so
-    that no rank waits in a reduction that the others never enter. An epoch has as many steps as all
-    loaders together. Under distributed training each loader is split over the ranks here, since
-    Lightning splits plain DataLoaders only.
+    loader: DataLoader[Any]
+    order: TrainingOrder
+    weight: float = 1.0
+
+
+class TrainingStream:
+    """Draws the task of each step by weight, and that task's next batch; a single task's batches come as they are.
+
+    The draw depends on the seed and the step alone: all ranks train the same task at the same step, so that no rank
+    waits in a reduction that the others never enter. length: how many batches it has, from the beginning of training;
+    done: tells how many of them have been trained on, which is where the stream begins. Lightning stores `state_dict`
+    with a checkpoint. After a resumption with another number of samples a step it goes on at the same sample.
     """
 
-    def __init__(self, loaders: Mapping[str, DataLoader[Any]], weights: Mapping[str, float], seed: int) -> None:
-        self.loaders = {name: _over_ranks(loader, seed) for name, loader in loaders.items() if weights[name] > 0}
-        self.weights = [weights[name] for name in self.loaders]
-        self.seed = seed
-        self.epoch = 0
+    def __init__(self, sources: Mapping[str, Source], seed: int, length: int, done: Callable[[], int]) -> None:
+        self.sources = {name: source for name, source in sources.items() if source.weight > 0}
+        self.seed, self.length, self.done = seed, length, done
+        self._step_size = next(iter(self.sources.values())).order.step_size
+        self._moved = 0  # batches of this size that those of another size stood for, less their number
 
     def __len__(self) -> int:
-        return sum(len(loader) for loader in self.loaders.values())
+        return self.length
 
-    def __iter__(self) -> Iterator[RoutedBatch]:
-        rng = random.Random(f"{self.seed}/{self.epoch}")
-        self.epoch += 1
-        names = list(self.loaders)
-        streams = {name: _endless(loader) for name, loader in self.loaders.items()}
-        for _ in range(len(self)):
-            name = rng.choices(names, self.weights)[0]
+    def __iter__(self) -> Iterator[Any]:
+        first = self.done() + self._moved
+        if len(self.sources) == 1:
+            (source,) = self.sources.values()
+            yield from _from(source, first)
+            return
+        tasks = self._tasks()
+        passed = Counter(next(tasks) for _ in range(first))
+        streams = {name: _from(source, passed[name]) for name, source in self.sources.items()}
+        for name in tasks:
             yield RoutedBatch(name, next(streams[name]))
 
+    def state_dict(self) -> dict[str, int]:
+        """Where the stream is, in batches of this rank and in samples of all ranks."""
+        done = self.done()
+        return {"batches": done, "samples": (done + self._moved) * self._step_size}
 
-def _endless(loader: DataLoader[Any]) -> Iterator[Any]:
-    passes = 0
-    while True:
-        if isinstance(loader.sampler, DistributedSampler):
-            loader.sampler.set_epoch(passes)
-        passes += 1
-        yield from loader
+    def load_state_dict(self, state: Mapping[str, int]) -> None:
+        """Goes on after the samples of a state."""
+        self._moved = state["samples"] // self._step_size - state["batches"]
+
+    def _tasks(self) -> Iterator[str]:
+        """The task of every step."""
+        rng = random.Random(f"{self.seed}/tasks")
+        names = list(self.sources)
+        weights = [source.weight for source in self.sources.values()]
+        while True:
+            yield rng.choices(names, weights)[0]
 
 
-def _over_ranks(loader: DataLoader[Any], seed: int) -> DataLoader[Any]:
-    """The loader's part of its data on this rank."""
-    if not (dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1):
-        return loader
-    return DataLoader(
-        loader.dataset,
-        batch_size=loader.batch_size,
-        sampler=DistributedSampler(loader.dataset, shuffle=True, seed=seed, drop_last=True),
-        drop_last=loader.drop_last,
-        num_workers=loader.num_workers,
-        persistent_workers=loader.persistent_workers,
-        collate_fn=loader.collate_fn,
-    )
+def _from(source: Source, first: int) -> Iterator[Any]:
+    """The batches of a source from one on; loader processes start with the first that is asked for."""
+    source.order.start = first
+    yield from source.loader

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor
 
 from glipv2.data.answers import AnswerList
+from glipv2.data.order import seed_of
 from glipv2.data.prompts import TOKEN_STEP, collate_side_by_side
 from glipv2.data.transforms import Example
 from glipv2.pixels import PixelConfig
@@ -50,7 +52,7 @@ class CaptionCollator:
     def __call__(self, examples: Sequence[Example]) -> TextQueryBatch:
         if not self.training:
             return collate_texts(examples, [one.sample.captions for one in examples], self.pixels, self.tokenizer)
-        chosen = [drawn(example.sample.captions, self.most) for example in examples]
+        chosen = [drawn(example.sample.captions, self.most, example.seed) for example in examples]
         return collate_taught(examples, chosen, self.pixels, self.tokenizer, hide_words=True)
 
 
@@ -77,7 +79,7 @@ class QuestionCollator:
     def __call__(self, examples: Sequence[Example]) -> TextQueryBatch:
         if not self.training:
             return collate_texts(examples, [one.sample.questions for one in examples], self.pixels, self.tokenizer)
-        chosen = [drawn(example.sample.questions, self.most) for example in examples]
+        chosen = [drawn(example.sample.questions, self.most, example.seed) for example in examples]
         batch = collate_taught(examples, chosen, self.pixels, self.tokenizer, hide_words=False, together=self.together)
         rows = [self._rightness(question) for own in chosen for question in own]
         return replace(batch, answers=torch.stack(rows) if rows else torch.zeros(0, len(self.answers)))
@@ -95,11 +97,11 @@ class QuestionCollator:
         return self.answers.rightness(question.answers)
 
 
-def drawn(texts: Sequence[Text], most: int) -> list[Text]:
-    """At most `most` of the texts (0 = all), by torch's generator, which Lightning seeds in each worker."""
+def drawn(texts: Sequence[Text], most: int, seed: int) -> list[Text]:
+    """At most `most` of the texts (0 = all), in their order; which ones follows from the seed."""
     if not most or len(texts) <= most:
         return list(texts)
-    return [texts[index] for index in torch.randperm(len(texts))[:most].sort().values.tolist()]
+    return [texts[place] for place in sorted(random.Random(seed_of(seed, "texts")).sample(range(len(texts)), most))]
 
 
 def prompt_of(text: Caption | Question) -> Prompt:

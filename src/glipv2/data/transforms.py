@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -18,6 +18,7 @@ from torchvision import tv_tensors
 from glipv2.data.augment import AugmentConfig
 from glipv2.data.dataset import SampleDataset
 from glipv2.data.images import to_tensor
+from glipv2.data.order import Draw, drawn_seed, seeded
 from glipv2.data.truths import truth_of
 from glipv2.errors import UserError
 from glipv2.pixels import PixelConfig
@@ -33,7 +34,8 @@ MIN_SIDE = 1.0  # pixels; a crop may leave slivers of a box, which teach nothing
 class Example:
     """What one sample became: image uint8 [3, h, w] and instances in its frame; the truth is untouched.
 
-    kept: which of the sample's instances these are (a crop loses some); None = all.
+    kept: which of the sample's instances these are (a crop loses some); None = all. seed: of what else is
+    random about the sample, as its prompt.
     """
 
     image: Tensor
@@ -41,10 +43,13 @@ class Example:
     truth: ImageTruth
     sample: Sample
     kept: tuple[int, ...] | None = None
+    seed: int = field(default_factory=drawn_seed)
 
 
 class ExampleDataset(Dataset[Example]):
     """A data set of samples behind a transform; `augment=None` only resizes, as in evaluation.
+
+    A sample is asked for by its index, or by a `Draw` that also says how it varies: the same then in every process.
 
     skip_broken: the next sample takes the place of one whose picture can't be read, which is logged and marked in
     `broken` bool [len], shared with loader processes; otherwise its UserError ends the run.
@@ -62,13 +67,18 @@ class ExampleDataset(Dataset[Example]):
     def __len__(self) -> int:
         return len(self.samples)
 
-    def __getitem__(self, index: int) -> Example:
+    def __getitem__(self, index: int | Draw) -> Example:
+        draw = index if isinstance(index, Draw) else Draw(index, drawn_seed())
+        with seeded(draw.seed):
+            return self._example(draw.index, draw.seed)
+
+    def _example(self, index: int, seed: int) -> Example:
         sample = self.samples[index] if self.broken is None else self._readable(index, self.broken)
         image, instances, kept = sample.image, sample.instances, None
         if self.augment:
             image, instances, kept = self._augmented(image, instances, flip=not mentions_side(sample))
         image, instances = resize(image, instances, self.pixels.target_size(_size(image), self._short_side()))
-        return Example(image, instances, truth_of(sample), sample, kept)
+        return Example(image, instances, truth_of(sample), sample, kept, seed)
 
     def _readable(self, index: int, broken: Tensor) -> Sample:
         """The sample, or the first one after it that can be read."""
