@@ -74,8 +74,8 @@ def test_predictions_go_wherever_they_are_sent(glipv2: Command, home: Path, outp
     ("word", "message"),
     [
         ("batch_size=0", "batch_size: expected at least 1, but got 0"),
-        ("threshold=1.5", "threshold: expected a probability of 0 to 1, but got 1.5"),
-        ("threshold=nan", "threshold: expected a probability of 0 to 1, but got nan"),
+        ("threshold=1.5", "threshold: expected 0 to 1, but got 1.5"),
+        ("threshold=nan", "threshold: expected a number, but got nan"),
         ("device=gpu0", "device=gpu0: Invalid device string"),
         ("device=cuda:77", "device=cuda:77: "),
     ],

@@ -24,6 +24,7 @@ from glipv2.losses.glipv2 import LossConfig
 from glipv2.models import ModelConfig
 from glipv2.optim import OptimConfig
 from glipv2.protocols import CocoProtocol, Flickr30kProtocol, LvisProtocol, OdinwProtocol, ProtocolConfig
+from glipv2.ranges import at_least, check_ranges, share, within
 from glipv2.tasks.base import TaskConfig
 from glipv2.tasks.captioning import CaptioningConfig
 from glipv2.tasks.detection import DetectionConfig
@@ -65,10 +66,10 @@ class TrainConfig:
 
     name: str = "run"
     output: str = "runs/run"
-    seed: int = 0
+    seed: int = within(0, 2**32 - 1, 0)
     split: str = "val"
     also_evaluate: list[str] = field(default_factory=list)
-    gallery: int = 12
+    gallery: int = at_least(0, 12)
     weights: str | None = None
     resume: str | None = None
     model: ModelConfig = field(default_factory=ModelConfig)
@@ -106,7 +107,7 @@ class EvaluateConfig:
     before: str | None = None
     split: str = "val"
     output: str | None = None
-    gallery: int = 12
+    gallery: int = at_least(0, 12)
     data: DataConfig = MISSING
     protocol: ProtocolConfig = field(default_factory=ProtocolConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
@@ -136,17 +137,10 @@ class PredictConfig:
     text: str = ""
     task_name: str | None = None
     output: str = "predictions"
-    threshold: float = 0.3
-    batch_size: int = 8
+    threshold: float = share(0.3)
+    batch_size: int = at_least(1, 8)
     device: str = "auto"
     draw: bool = True
-
-    def check(self) -> None:
-        """UserError for numbers out of their range."""
-        if self.batch_size < 1:
-            raise UserError(f"batch_size: expected at least 1, but got {self.batch_size}")
-        if not 0 <= self.threshold <= 1:
-            raise UserError(f"threshold: expected a probability of 0 to 1, but got {self.threshold}")
 
 
 @dataclass
@@ -164,18 +158,16 @@ class LabelConfig:
     captions: Path = MISSING
     output: Path = MISSING
     threshold: float = 0.5
-    boxes: int = 10
-    batch_size: int = 8
+    boxes: int = at_least(1, 10)
+    batch_size: int = at_least(1, 8)
     device: str = "auto"
     on_error: str = "raise"
     preview: Path | None = None
 
     def check(self) -> None:
-        """UserError for numbers out of range and an output that is there."""
+        """UserError for a threshold of 0 and an output that is there."""
         if not 0 < self.threshold <= 1:
             raise UserError(f"threshold: expected a score above 0 and up to 1, but got {self.threshold}")
-        if self.batch_size < 1 or self.boxes < 1:
-            raise UserError(f"batch_size and boxes: expected at least 1, but got {self.batch_size} and {self.boxes}")
         if self.output.suffix != ".jsonl":
             raise UserError(f"expected an output of ODVG lines (.jsonl), but got {self.output}")
         if self.output.exists():
@@ -241,14 +233,16 @@ def check_pair(task: TaskConfig, data: DataConfig, splits: Iterable[str] = ()) -
 
 
 def typed(config: DictConfig, schema: type[Config]) -> Config:
-    """A composed config as plain dataclasses; UserError naming a key that has no value or no place."""
+    """A composed config as plain dataclasses; UserError naming a key that has no value, no place or no such value."""
     strange = next(_unknown_keys(config), None)
     if strange:
         raise UserError(f"unknown key '{strange}'; {hint(strange, schema)}")
     missing = sorted(OmegaConf.missing_keys(config))
     if missing:
         raise UserError(f"{missing[0]} is not set; give it as {missing[0]}=VALUE")
-    return cast("Config", OmegaConf.to_object(config))
+    found = cast("Config", OmegaConf.to_object(config))
+    check_ranges(found)
+    return found
 
 
 def _unknown_keys(config: DictConfig, prefix: str = "") -> Iterator[str]:

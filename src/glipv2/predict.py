@@ -23,7 +23,6 @@ ROWS = 40  # of the table printed; the files hold everything
 
 def predict(config: PredictConfig) -> list[Prediction]:
     """Writes `output`/predictions.json and one picture an image; nothing at all when an image is broken."""
-    config.check()
     paths = image_paths(config.images)
     predictor = Predictor.load(config.weights, config.device)
     name = config.task_name or next(iter(predictor.task.subtasks()))

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from glipv2.errors import UserError
+from glipv2.ranges import at_least
 from glipv2.structures.prompts import TokenizedText
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ class TokenizerConfig:
     """
 
     source: str = BUILTIN
-    max_tokens: int = 256
+    max_tokens: int = at_least(8, 256)
 
     def serialized(self) -> str | None:
         """The whole tokenizer as JSON, for weights to carry; None for the builtin one, which every copy has."""

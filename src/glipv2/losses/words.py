@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from glipv2.ranges import at_least, share
+
 IGNORED = -100
 
 
@@ -17,10 +19,10 @@ class MaskedWordsConfig:
     of the masked, `hidden` become [MASK] and `replaced` a random word, the rest stay as they are (BERT).
     """
 
-    weight: float = 1.0
-    probability: float = 0.15
-    hidden: float = 0.8
-    replaced: float = 0.1
+    weight: float = at_least(0, 1.0)
+    probability: float = share(0.15)
+    hidden: float = share(0.8)
+    replaced: float = share(0.1)
 
 
 def mask_words(

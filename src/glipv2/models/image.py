@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from glipv2.errors import UserError, nearest
 from glipv2.models.encoder_files import read_backbone
 from glipv2.models.weights import load_encoder
+from glipv2.ranges import at_least, share, within
 
 log = logging.getLogger(__name__)
 
@@ -41,9 +42,9 @@ class ImageEncoderConfig:
     frozen_batch_norm: bool = False
     output_norm: bool = False
     pad_then_shift: bool = False
-    levels: int = 5
-    width: int = 256
-    drop_block: float = 0.0
+    levels: int = within(1, 9, 5)
+    width: int = at_least(1, 256)
+    drop_block: float = share(0.0)
 
     def build(self) -> ImageEncoder:
         """The encoder, with weights loaded as the config says."""

@@ -14,6 +14,7 @@ from glipv2.errors import UserError, nearest
 from glipv2.models.encoder_files import read_text_encoder
 from glipv2.models.fetch import is_address
 from glipv2.models.weights import load_encoder
+from glipv2.ranges import at_least
 from glipv2.structures import TextBatch
 
 log = logging.getLogger(__name__)
@@ -41,7 +42,7 @@ class TextEncoderConfig:
     pretrained: bool = False
     hub_name: str = "bert-base-uncased"
     weights: str | None = None
-    learned_offsets: int = 0
+    learned_offsets: int = at_least(0, 0)
 
     def build(self, vocab_size: int) -> TextEncoder:
         """The encoder for a tokenizer of `vocab_size` pieces; UserError when they don't fit."""

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from glipv2.models.fusion import FusionConfig, TextLayer, flatten_levels
+from glipv2.ranges import at_least, share
 from glipv2.structures import Features, RegionOutputs, TextBatch
 
 EMPTY = -2.0  # logit of the place for words of which nothing is seen, between those of seen and unseen ones
@@ -27,12 +28,12 @@ class AnswerHeadConfig:
     (softmax, cross-entropy); else each is judged alone (sigmoid, as is usual on VQA v2).
     """
 
-    width: int = 256
-    heads: int = 8
-    layers: int = 2
-    looks: int = 2
-    waves: int = 6
-    dropout: float = 0.1
+    width: int = at_least(1, 256)
+    heads: int = at_least(1, 8)
+    layers: int = at_least(0, 2)
+    looks: int = at_least(0, 2)
+    waves: int = at_least(0, 6)
+    dropout: float = share(0.1)
     exclusive: bool = True
 
     def build(self, image_width: int, text_width: int, levels: int, first_stride: int, answers: int) -> AnswerHead:
