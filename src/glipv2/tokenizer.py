@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from glipv2.errors import UserError
+from glipv2.hub import hub
 from glipv2.ranges import at_least
 from glipv2.structures.prompts import TokenizedText
 
@@ -169,7 +170,8 @@ def _from_hub(source: str) -> Backend:
     from transformers import AutoTokenizer
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(source)
+        with hub():
+            tokenizer = AutoTokenizer.from_pretrained(source)
     except (OSError, ValueError) as error:
         raise UserError(
             f"no tokenizer at '{source}': not a folder with tokenizer.json or vocab.txt, and the model hub did not "

@@ -49,7 +49,7 @@ class CaptioningConfig(TaskConfig):
     best: ClassVar[float] = 10.0
     headlines: ClassVar[tuple[str, ...]] = ("bleu_4", "rouge_l")
 
-    captions_per_image: int = at_least(1, 1)
+    captions_per_image: int = at_least(0, 1)
     label_smoothing: float = share(0.1)
     grounded: bool = False
     meteor: bool = False

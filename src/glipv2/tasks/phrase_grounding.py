@@ -39,7 +39,7 @@ class PhraseGroundingConfig(TaskConfig):
     monitor: ClassVar[str] = "phrase_grounding/recall_1"
     headlines: ClassVar[tuple[str, ...]] = ("recall_5", "recall_10", "merged_recall_1")
 
-    captions_per_image: int = at_least(1, 1)
+    captions_per_image: int = at_least(0, 1)
     ranking: RankingConfig = field(default_factory=RankingConfig)
 
     def assemble(self, parts: Parts, loss: LossConfig) -> PhraseGroundingTask:

@@ -54,7 +54,7 @@ class VqaConfig(TaskConfig):
     monitor: ClassVar[str] = "vqa/accuracy"
     headlines: ClassVar[tuple[str, ...]] = ("unknown_answers",)
 
-    questions_per_image: int = at_least(1, 3)
+    questions_per_image: int = at_least(0, 3)
     image_reads: bool = True
     shown: int = at_least(0, 5)
     ranking: RankingConfig = field(default_factory=RankingConfig)
