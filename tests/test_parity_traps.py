@@ -29,7 +29,7 @@ from glipv2.checkpoints import released_model
 from glipv2.config import model_preset
 from glipv2.data.prompts import PromptComposer
 from glipv2.models import dyconv, fusion
-from glipv2.models.fusion import CrossAttention
+from glipv2.models.cross_attention import CrossAttention
 from glipv2.models.heads import selection
 from glipv2.models.heads.regions import RegionHead
 from glipv2.models.heads.selection import ScoredBoxes, candidate_boxes

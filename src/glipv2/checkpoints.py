@@ -14,11 +14,12 @@ from typing import Any
 from torch import Tensor
 
 from glipv2 import __version__
-from glipv2.config import SCHEMAS, from_plain, model_preset, to_plain
+from glipv2.config import SCHEMAS, TrainConfig, from_plain, model_preset, to_plain
 from glipv2.data.coco_names import COCO
 from glipv2.errors import UserError, nearest
 from glipv2.losses.glipv2 import LossConfig
 from glipv2.models import ModelConfig
+from glipv2.models.conventions import AS_WEIGHTS, starting_from
 from glipv2.models.fetch import local_file
 from glipv2.models.kinds import GLIP, MMDET, kind_of
 from glipv2.models.released import TITLES, translate
@@ -87,6 +88,15 @@ def _unheard(name: str) -> Iterator[None]:
         logger.setLevel(level)
 
 
+def with_weights_model(config: TrainConfig) -> TrainConfig:
+    """A run's config with the model that is trained, which for `model=as_weights` stands in the weights' file."""
+    if config.model.name != AS_WEIGHTS:
+        return config
+    config.check()
+    start = read_checkpoint(config.weights or str(config.resume))
+    return replace(config, model=starting_from(config.model, start.model)[0])
+
+
 def record_of(
     model: ModelConfig, task: TaskConfig, vocabulary: Vocabulary, answers: Sequence[str] = (), *,
     carry_tokenizer: bool = True,
@@ -126,7 +136,10 @@ def save_weights(path: Path, tensors: Mapping[str, Tensor], record: Mapping[str,
     partial = path.with_suffix(".partial")
     contiguous = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     try:
+        partial.touch()
+        mode = partial.stat().st_mode  # as every new file here; that library would let nobody else read it
         save_file(contiguous, partial, metadata={RECORD_KEY: json.dumps(record)})
+        partial.chmod(mode)
         os.replace(partial, path)
     except SafetensorError as error:
         raise UserError(f"{path}: can't be written ({error}); is the disk full?") from error

@@ -25,6 +25,7 @@ usage: glipv2 COMMAND [GROUP=PRESET …] [KEY=VALUE …]
 
 commands
   train      train and evaluate a model          glipv2 train experiment=shapes_detection_nano
+  finetune   your data, your weights, tonight    glipv2 finetune data=instances.json weights=glip_t.safetensors
   evaluate   score weights on a data set         glipv2 evaluate weights=runs/demo data=shapes split=unseen
                                                    glipv2 evaluate weights=glip_t.safetensors protocol=coco …
   predict    find names in pictures              glipv2 predict weights=runs/demo images=photo.jpg text="a cup. a dog."
@@ -93,6 +94,8 @@ def _run(command: str, arguments: list[str]) -> None:
         _run_hydra(command, arguments)
     elif command == "report":
         _report(arguments)
+    elif command == "finetune":
+        _finetune(arguments)
     elif command == "data":
         _data(arguments)
     elif command == "weights":
@@ -100,7 +103,7 @@ def _run(command: str, arguments: list[str]) -> None:
     else:
         from glipv2.errors import nearest
 
-        known = ("train", "evaluate", "predict", "report", "data", "weights")
+        known = ("train", "finetune", "evaluate", "predict", "report", "data", "weights")
         raise UserError(f"no command '{command}'; {nearest(command, known)}")
 
 
@@ -220,6 +223,13 @@ def _data(arguments: list[str]) -> None:
     status = data_command(arguments)
     if status:
         sys.exit(status)
+
+
+def _finetune(arguments: list[str]) -> None:
+    from glipv2.finetune_command import finetune_command
+
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    finetune_command(arguments, lambda command, words: _run_hydra(command, list(words)), _quiet_libraries)
 
 
 def _weights(arguments: list[str]) -> None:

@@ -18,10 +18,11 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from glipv2.data.dataset import DataConfig
-from glipv2.data.sources import AutoData, CocoData, ShapesData
+from glipv2.data.sources import AutoData, CocoData, PackedData, ShapesData
 from glipv2.errors import UserError, nearest
 from glipv2.losses.glipv2 import LossConfig
 from glipv2.models import ModelConfig
+from glipv2.models.conventions import AS_WEIGHTS
 from glipv2.optim import OptimConfig
 from glipv2.protocols import CocoProtocol, Flickr30kProtocol, LvisProtocol, OdinwProtocol, ProtocolConfig
 from glipv2.ranges import at_least, check_ranges, share, within
@@ -45,7 +46,7 @@ SCHEMAS: dict[str, dict[str, type]] = {
         "phrase_grounding": PhraseGroundingConfig,
         "vqa": VqaConfig,
     },
-    "data": {"shapes": ShapesData, "coco": CocoData, "auto": AutoData},
+    "data": {"shapes": ShapesData, "coco": CocoData, "auto": AutoData, "packed": PackedData},
     "loss": {"glipv2": LossConfig},
     "protocol": {
         config.name: config for config in (ProtocolConfig, CocoProtocol, LvisProtocol, OdinwProtocol, Flickr30kProtocol)
@@ -85,6 +86,7 @@ class TrainConfig:
         """UserError for groups that can't work together."""
         self.optim.check()
         self.tracking.check()
+        self._check_model()
         self.trainer.check()
         self.data.check_split(self.split)
         for split in self.also_evaluate:
@@ -93,6 +95,15 @@ class TrainConfig:
         for stream in self.task.streams().values():
             check_pair(stream.task, self.data, dict.fromkeys(("train", self.split, *self.also_evaluate)))
         self.tune.check(self.data.prompts.shuffle)
+
+    def _check_model(self) -> None:
+        """A model that comes with weights needs them, and takes nothing else."""
+        if self.model.name != AS_WEIGHTS:
+            return
+        if not (self.weights or self.resume):
+            raise UserError("model=as_weights is the model of weights=FILE; give weights=, or choose another model=")
+        if self.model != ModelConfig(name=AS_WEIGHTS):
+            raise UserError("model=as_weights takes all of the model from the weights; leave out model.KEY=")
 
 
 @dataclass
@@ -127,7 +138,8 @@ class EvaluateConfig:
 class PredictConfig:
     """`glipv2 predict`: what a task says of pictures, as JSON, pictures and a table.
 
-    text: what is asked: names for detection and segmentation, a caption to ground, a question.
+    text: what is asked: names for detection and segmentation (default those trained on), a caption to ground, a
+    question.
     task_name (in the command simply task=NAME): default the one, or the first, that the weights were
     trained for.
     """

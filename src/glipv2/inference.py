@@ -34,6 +34,7 @@ from glipv2.structures.grounded import Answers, GroundedCaptions, ImageCaption
 from glipv2.tasks.base import Task
 
 Picture = str | Path | Image | Tensor
+NAMED = ("detection", "instance_segmentation")  # tasks that are asked for names
 
 
 class Predictor:
@@ -226,6 +227,11 @@ class Predictor:
                 trained = ", ".join(self.task.subtasks())
                 raise UserError(f"weights trained for {trained} can't do {name}: {error}") from error
         return self._tasks[name]
+
+    def request(self, task: str, text: str) -> Any:
+        """What a text asks of a task; without names those that the weights were trained on."""
+        chosen = self.task_for(task)
+        return self.vocabulary if task in NAMED and not text.strip() else chosen.request(text)
 
     def _vocabularies(self, names: Sequence[str] | Sequence[Sequence[str]] | None, count: int) -> list[Vocabulary]:
         """One a picture."""

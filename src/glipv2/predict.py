@@ -26,7 +26,7 @@ def predict(config: PredictConfig) -> list[Prediction]:
     paths = image_paths(config.images)
     predictor = Predictor.load(config.weights, config.device)
     name = config.task_name or next(iter(predictor.task.subtasks()))
-    request = predictor.task_for(name).request(config.text)
+    request = predictor.request(name, config.text)
     output = Path(config.output)
     with output_folder(output):
         unfinished = output / ".partial"

@@ -82,12 +82,11 @@ def test_a_windowed_encoder_keeps_its_window(model_config: ModelConfig) -> None:
 def test_captions_change_nothing_that_is_seen_of_the_image(plain: CaptioningTask) -> None:
     levels = levels_of(plain)
     path = plain.core.image_path(levels)
-    kept = [(rows.queries.clone(), rows.values.clone()) for rows in path]
+    kept = [rows.to(torch.float64) for rows in path]  # a copy
     plain.core.text_path(words(2, 5), path)
     plain.core.text_path(words(6, 7), path)
-    for rows, (queries, values) in zip(path, kept, strict=True):
-        assert torch.equal(rows.queries, queries)
-        assert torch.equal(rows.values, values)
+    for rows, copy in zip(path, kept, strict=True):
+        assert torch.equal(rows.image.double(), copy.image)
 
 
 @torch.no_grad()
@@ -103,9 +102,11 @@ def test_one_side_alone_computes_what_both_compute_together(plain: CaptioningTas
     cross = plain.core.fusion.layers[0].cross
     image, text = flatten_levels(levels_of(plain)), torch.randn(2, 5, 32)
     _, together = cross(image, text, torch.ones(2, 5, dtype=torch.bool))
-    normed, rows = cross.of_image(image)
-    assert_close(cross.of_text(text, rows), together, atol=1e-5, rtol=1e-5)
-    assert torch.equal(normed, cross.image_norm(image))  # replaced by its norm, and by nothing of the text
+    for tokens in (1, 10_000):  # few read the image in its own width, many projected
+        normed, rows = cross.of_image(image, tokens)
+        assert (rows.projected is None) == (tokens == 1)
+        assert_close(cross.of_text(text, rows), together, atol=1e-5, rtol=1e-5)
+        assert torch.equal(normed, cross.image_norm(image))  # replaced by its norm, and by nothing of the text
 
 
 @torch.no_grad()

@@ -103,7 +103,7 @@ def test_masks_are_cropped_to_the_very_boxes_that_are_read(
     read: list[MaskRegions] = []
     taught: list[torch.Tensor] = []
 
-    def right_half(boxes: torch.Tensor, amount: float, image_sizes: torch.Tensor) -> torch.Tensor:
+    def right_half(boxes: torch.Tensor, *_: object) -> torch.Tensor:
         return torch.cat([boxes[:, :1] + (boxes[:, 2:3] - boxes[:, :1]) / 2, boxes[:, 1:]], dim=1)
 
     def kept(logits: torch.Tensor, targets: torch.Tensor, config: MaskLossConfig) -> torch.Tensor:
@@ -117,7 +117,7 @@ def test_masks_are_cropped_to_the_very_boxes_that_are_read(
     task.losses(batch)
     images, places = read[0].images.tolist(), []
     for row, (image, box) in enumerate(zip(images, read[0].boxes, strict=True)):
-        wanted = right_half(batch.targets.boxes[image], 0, batch.images.image_sizes)
+        wanted = right_half(batch.targets.boxes[image])
         place = int((wanted - box).abs().sum(dim=1).argmin())
         assert torch.equal(wanted[place], box)
         assert torch.equal(read[0].tokens[row], batch.targets.positive_map[image, place])

@@ -54,7 +54,7 @@ class TrainingCollator:
         return DetectionBatch(
             images=self.pixels.batch([example.image for example in examples]),
             prompts=(batch,),
-            targets=RegionTargets(boxes, box_mask, positive_map),
+            targets=RegionTargets(boxes, box_mask, positive_map, seeds=seeds_of(examples)),
             truth=tuple(replace(example.truth, masks=None) for example in examples),  # large, and only metrics ask
             words=self._word_targets(labels, batch, positive_map),
             masks=tuple(row.masks for row in rows) if self.with_masks else None,
@@ -68,6 +68,11 @@ class TrainingCollator:
 
     def _prompt(self, example: Example) -> Prompt:
         return self.composer.sampled(example.instances.labels.tolist(), random.Random(seed_of(example.seed, "prompt")))
+
+
+def seeds_of(examples: Sequence[Example]) -> Tensor:
+    """int64 [B]: of what a step draws for each example."""
+    return torch.tensor([example.seed for example in examples], dtype=torch.int64)
 
 
 class EvaluationCollator:
@@ -88,7 +93,7 @@ class EvaluationCollator:
 
 def name_prompts(composer: PromptComposer) -> tuple[PromptBatch, ...]:
     """Every name of the vocabulary, in batches of one prompt each."""
-    return tuple(collate_prompts([prompt], composer.tokenizer)[0] for prompt in composer.all_names())
+    return tuple(collate_prompts([prompt], composer.tokenizer, step=1)[0] for prompt in composer.all_names())
 
 
 class NamePrompts:

@@ -22,7 +22,9 @@ from glipv2.tokenizer import Tokenizer
 
 log = logging.getLogger(__name__)
 
-TOKEN_STEP = 32  # few distinct lengths: CPU kernels are prepared once a shape, which costs more than the padding
+# In training, few distinct lengths: CPU kernels are prepared once a shape, which costs more than the padding.
+# A prompt that is asked of many pictures is as long as its tokens (step 1): every padded one costs time.
+TOKEN_STEP = 32
 
 
 @dataclass
@@ -174,16 +176,18 @@ def collate_rows(rows: Sequence[Sequence[Prompt]], tokenizer: Tokenizer) -> tupl
     An image with fewer prompts than another has prompts without a phrase, which find nothing.
     """
     longest = itertools.zip_longest(*rows, fillvalue=Prompt("", ()))
-    return tuple(collate_prompts(prompts, tokenizer)[0] for prompts in longest)
+    return tuple(collate_prompts(prompts, tokenizer, step=1)[0] for prompts in longest)
 
 
-def collate_prompts(prompts: Sequence[Prompt], tokenizer: Tokenizer) -> tuple[PromptBatch, list[TokenizedText]]:
-    """One row a prompt, padded to the next multiple of TOKEN_STEP: more padding would change no number."""
-    return collate_side_by_side([[prompt] for prompt in prompts], tokenizer)
+def collate_prompts(
+    prompts: Sequence[Prompt], tokenizer: Tokenizer, step: int = TOKEN_STEP
+) -> tuple[PromptBatch, list[TokenizedText]]:
+    """One row a prompt, padded to the next multiple of `step`: padding changes no number."""
+    return collate_side_by_side([[prompt] for prompt in prompts], tokenizer, step)
 
 
 def collate_side_by_side(
-    rows: Sequence[Sequence[Prompt]], tokenizer: Tokenizer
+    rows: Sequence[Sequence[Prompt]], tokenizer: Tokenizer, step: int = TOKEN_STEP
 ) -> tuple[PromptBatch, list[TokenizedText]]:
     """One row for several prompts, one after the other, that do not read each other; see `TextBatch.segments`.
 
@@ -193,7 +197,7 @@ def collate_side_by_side(
     encoded = iter(tokenizer.encode([prompt.text for row in rows for prompt in row]))
     texts = [[next(encoded) for _ in row] for row in rows]
     whole = [_one_text(row, own) for row, own in zip(rows, texts, strict=True)]
-    length = -(-max(len(text) for _, text in whole) // TOKEN_STEP) * TOKEN_STEP
+    length = -(-max(len(text) for _, text in whole) // step) * step
     alone = all(len(row) == 1 for row in rows)
     if alone:
         length = min(length, tokenizer.max_tokens)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -144,7 +145,7 @@ def collate_taught(
         maskable[row, : len(text)] = torch.tensor([begin < end for begin, end in text.offsets])
     return replace(
         batch,
-        targets=RegionTargets(boxes[:count], box_mask[:count], positive_map[:count], judged),
+        targets=RegionTargets(boxes[:count], box_mask[:count], positive_map[:count], judged, _seeds(examples, rows)),
         words=WordTargets(
             box_classes=torch.zeros(count, boxes.shape[1], dtype=torch.int64),
             token_classes=torch.zeros(count, length, dtype=torch.int64),
@@ -203,6 +204,16 @@ def _named(example: Example, texts: Sequence[Caption | Question], phrase_map: Te
                 positive[places[instance]] |= tokens
     named = positive.any(dim=1) & ~example.instances.is_crowd
     return NamedBoxes(example.instances.boxes[named], positive[named])
+
+
+def _seeds(examples: Sequence[Example], rows: Sequence[Row]) -> Tensor:
+    """int64 [R]: of each row, by its image's seed and its place among the image's rows."""
+    places = Counter[int]()
+    seeds = []
+    for row in rows:
+        seeds.append(seed_of(examples[row.image].seed, places[row.image]))
+        places[row.image] += 1
+    return torch.tensor(seeds, dtype=torch.int64)
 
 
 def no_prompts() -> PromptBatch:

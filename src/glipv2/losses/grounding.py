@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor
 
+from glipv2.losses.ranks import mean_over_ranks, shared_count
 from glipv2.matching import assign_regions
 from glipv2.ranges import at_least, share
 from glipv2.structures import BoxConvention, RegionOutputs, RegionTargets
@@ -51,7 +51,7 @@ def grounding_loss(
 ) -> GroundingTerms:
     """Token focal loss, GIoU and centerness over the regions of a batch.
 
-    Every term is divided by the matched regions a rank (averaged over ranks, at least 1); a batch
+    Every term is divided by the matched regions a rank (averaged over ranks, at least one on one of them); a batch
     without any box gives a finite alignment loss and zero for the others, so it trains as negatives.
     Texts that are not `judged` teach nothing but their boxes.
     """
@@ -62,7 +62,7 @@ def grounding_loss(
         token_mask = token_mask & targets.judged
     rows, regions = (assignment >= 0).nonzero(as_tuple=True)
     owners = assignment[rows, regions]
-    normalizer = mean_over_ranks(outputs.centerness.new_tensor(float(len(rows)))).clamp(min=1)
+    normalizer = shared_count(outputs.centerness.new_tensor(float(len(rows))))
     alignment = token_focal_loss(
         outputs.alignment_logits,
         token_targets(assignment, targets.positive_map),
@@ -107,12 +107,3 @@ def centerness_targets(anchors: Tensor, boxes: Tensor) -> Tensor:
     before, after = centers - boxes[:, :2], boxes[:, 2:] - centers
     ratio = torch.minimum(before, after) / torch.maximum(before, after)
     return ratio.prod(dim=-1).clamp(min=0).sqrt()
-
-
-def mean_over_ranks(value: Tensor) -> Tensor:
-    """The mean of a scalar over all processes, without gradient; itself in a single process."""
-    value = value.detach().clone()
-    if dist.is_available() and dist.is_initialized():
-        dist.all_reduce(value)
-        value /= dist.get_world_size()
-    return value

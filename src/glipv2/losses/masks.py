@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from glipv2.losses.grounding import mean_over_ranks
+from glipv2.losses.ranks import shared_count
 from glipv2.ranges import at_least
 
 
@@ -35,8 +35,7 @@ def mask_loss(logits: Tensor, targets: Tensor, config: MaskLossConfig) -> Tensor
     each = (F.binary_cross_entropy_with_logits(logits, targets, reduction="none") - entropy).mean(dim=(1, 2))
     if config.dice_weight:
         each = each + config.dice_weight * dice_loss(logits.sigmoid(), targets)
-    count = mean_over_ranks(logits.new_tensor(float(len(logits)))).clamp(min=1)
-    loss: Tensor = config.weight * each.sum() / count
+    loss: Tensor = config.weight * each.sum() / shared_count(logits.new_tensor(len(logits)))
     return loss
 
 
@@ -47,11 +46,13 @@ def dice_loss(probabilities: Tensor, targets: Tensor) -> Tensor:
     return 1 - (2 * overlap + 1) / (total + 1)
 
 
-def jittered(boxes: Tensor, amount: float, image_sizes: Tensor) -> Tensor:
+def jittered(boxes: Tensor, amount: float, image_sizes: Tensor, luck: Tensor) -> Tensor:
     """Boxes [K, 4] whose corners moved by up to `amount` of their sides, within images of sizes int64 [K, 2].
+
+    luck float [K, 4] in [0, 1): how far, 0.5 = not at all.
 
     A head taught in true boxes alone learns that objects touch all four sides; found boxes are never so exact.
     """
     sides = (boxes[:, 2:] - boxes[:, :2]).repeat(1, 2)
-    moved = boxes + sides * amount * (2 * torch.rand_like(boxes) - 1)
+    moved = boxes + sides * amount * (2 * luck - 1)
     return torch.minimum(moved.clamp(min=0), image_sizes.flip(1).repeat(1, 2).to(boxes))

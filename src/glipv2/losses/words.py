@@ -8,7 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from glipv2.losses.ranks import shared_count
 from glipv2.ranges import at_least, share
+from glipv2.structures.luck import CHOSEN_WORDS, MASKED_WORDS, OTHER_WORDS, uniform
 
 IGNORED = -100
 
@@ -26,20 +28,27 @@ class MaskedWordsConfig:
 
 
 def mask_words(
-    token_ids: Tensor, maskable: Tensor, mask_id: int, vocab_size: int, config: MaskedWordsConfig
-) -> tuple[Tensor, Tensor]:
-    """Ids [B, L] with some of the `maskable` (bool [B, L]) changed, and what stood there, IGNORED elsewhere."""
-    chosen = maskable & (torch.rand(token_ids.shape, device=token_ids.device) < config.probability)
+    token_ids: Tensor, maskable: Tensor, mask_id: int, vocab_size: int, config: MaskedWordsConfig,
+    seeds: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """Ids [B, L] with some of the `maskable` (bool [B, L]) changed, and what stood there, IGNORED elsewhere.
+
+    seeds int64 [B]: see `uniform`.
+    """
+    rows, length = token_ids.shape
+    luck, fate, other = (
+        uniform(seeds, length, purpose, rows, token_ids.device) for purpose in (CHOSEN_WORDS, MASKED_WORDS, OTHER_WORDS)
+    )
+    chosen = maskable & (luck < config.probability)
     targets = token_ids.masked_fill(~chosen, IGNORED)
-    fate = torch.rand(token_ids.shape, device=token_ids.device)
-    others = torch.randint_like(token_ids, vocab_size)
+    others = (other * vocab_size).long()
     changed = torch.where(chosen & (fate < config.hidden), mask_id, token_ids)
     replaced = chosen & (fate >= config.hidden) & (fate < config.hidden + config.replaced)
     return torch.where(replaced, others, changed), targets
 
 
 def word_loss(logits: Tensor, targets: Tensor, smoothing: float = 0.0) -> Tensor:
-    """Mean cross-entropy of logits [K, V] over targets [K]; 0 when all are IGNORED."""
-    count = (targets != IGNORED).sum().clamp(min=1)
+    """Mean cross-entropy of logits [K, V] over targets [K], those of all ranks; 0 when all are IGNORED."""
+    count = shared_count((targets != IGNORED).sum())
     total = F.cross_entropy(logits.float(), targets, ignore_index=IGNORED, reduction="sum", label_smoothing=smoothing)
     return total / count

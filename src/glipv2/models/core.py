@@ -7,7 +7,8 @@ from dataclasses import dataclass, field, replace
 
 from torch import Tensor, nn
 
-from glipv2.models.fusion import FusionConfig, ImageRows
+from glipv2.models.cross_attention import ImageRows
+from glipv2.models.fusion import FusionConfig
 from glipv2.models.heads.answers import AnswerHeadConfig
 from glipv2.models.heads.contrast import ContrastHeadConfig
 from glipv2.models.heads.masks import MaskHeadConfig
@@ -75,9 +76,12 @@ class Core(nn.Module):
             after=Features(fused_levels, fused_tokens, text.token_mask),
         )
 
-    def image_path(self, levels: tuple[Tensor, ...]) -> tuple[ImageRows, ...]:
-        """What sentences read of B images that read none: the image side of the tower runs once for all of them."""
-        return self.fusion.image_path(levels)
+    def image_path(self, levels: tuple[Tensor, ...], tokens: int = 1) -> tuple[ImageRows, ...]:
+        """What sentences read of B images that read none: the image side of the tower runs once for all of them.
+
+        tokens: how many will read each image in all, about; changes nothing but time.
+        """
+        return self.fusion.image_path(levels, tokens)
 
     def text_path(self, text: TextBatch, path: Sequence[ImageRows]) -> Tensor:
         """Features [K·B, L, T] of unfinished sentences, K for each image; no token knows of later ones."""

@@ -10,9 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from glipv2.errors import UserError
+from glipv2.models.cross_attention import CrossAttention, ImageRows, over_tokens
 from glipv2.models.dyconv import DyConv
 from glipv2.ranges import at_least, share
-from glipv2.structures import TensorStruct, TextBatch
+from glipv2.structures import TextBatch
 
 
 @dataclass
@@ -49,79 +50,6 @@ class FusionConfig:
         return FusionTower(self, image_width, text_width)
 
 
-@dataclass(frozen=True)
-class ImageRows(TensorStruct):
-    """What texts read of images in one layer: queries and values [B, heads, N, D / heads]."""
-
-    queries: Tensor
-    values: Tensor
-
-    def of(self, images: Tensor) -> ImageRows:
-        """The rows of some images, by indices int64 [Q]."""
-        return ImageRows(self.queries[images], self.values[images])
-
-
-class CrossAttention(nn.Module):
-    """Bidirectional multi-head attention between all pyramid positions and the tokens (X-MHA).
-
-    Both directions share one score matrix: softmax over the tokens tells the image, softmax over
-    the positions tells the text. As released, each stream is *replaced* by its LayerNorm before the
-    scaled update is added, text padding is masked, and image padding is not.
-    """
-
-    def __init__(self, config: FusionConfig, image_width: int, text_width: int) -> None:
-        super().__init__()
-        width = config.attention_width
-        self.heads = config.heads
-        self.dropout = nn.Dropout(config.dropout)
-        self.image_norm = nn.LayerNorm(image_width)
-        self.text_norm = nn.LayerNorm(text_width)
-        self.image_query = nn.Linear(image_width, width)
-        self.text_key = nn.Linear(text_width, width)
-        self.image_value = nn.Linear(image_width, width)
-        self.text_value = nn.Linear(text_width, width)
-        self.image_out = nn.Linear(width, image_width)
-        self.text_out = nn.Linear(width, text_width)
-        self.image_scale = nn.Parameter(torch.full((image_width,), 1 / config.layers))
-        self.text_scale = nn.Parameter(torch.full((text_width,), 1 / config.layers))
-        for module in self.children():
-            if isinstance(module, nn.Linear):
-                nn.init.xavier_uniform_(module.weight)
-                nn.init.zeros_(module.bias)
-
-    def forward(self, image: Tensor, text: Tensor, token_mask: Tensor) -> tuple[Tensor, Tensor]:
-        """image [B, N, D], text [B, L, T], token_mask bool [B, L] to the updated pair."""
-        image, text = self.image_norm(image), self.text_norm(text)
-        query, key = self._split(self.image_query(image)), self._split(self.text_key(text))
-        scores = query @ key.transpose(-2, -1) * query.shape[-1] ** -0.5  # [B, heads, N, L]
-        to_image = self.dropout(over_tokens(scores, token_mask[:, None])) @ self._split(self.text_value(text))
-        to_text = self.dropout(scores.transpose(-2, -1).softmax(dim=-1)) @ self._split(self.image_value(image))
-        image = image + self.image_scale * self.image_out(self._merge(to_image))
-        text = text + self.text_scale * self.text_out(self._merge(to_text))
-        return image, text
-
-    def of_image(self, image: Tensor) -> tuple[Tensor, ImageRows]:
-        """The image's side alone: image [B, N, D] that reads no text, and what texts read of it."""
-        image = self.image_norm(image)
-        return image, ImageRows(self._split(self.image_query(image)), self._split(self.image_value(image)))
-
-    def of_text(self, text: Tensor, rows: ImageRows) -> Tensor:
-        """The text's side alone: text [K·B, L, T] with what it reads, the K texts of an image one after the other."""
-        text = self.text_norm(text)
-        side_by_side = text.reshape(rows.queries.shape[0], -1, text.shape[-1])
-        keys = self._split(self.text_key(side_by_side))
-        scores = keys @ rows.queries.transpose(-2, -1) * keys.shape[-1] ** -0.5  # [B, heads, K·L, N]
-        found = self._merge(self.dropout(scores.softmax(dim=-1)) @ rows.values)
-        return text + self.text_scale * self.text_out(found).view_as(text)  # type: ignore[no-any-return]
-
-    def _split(self, rows: Tensor) -> Tensor:
-        batch, length, _ = rows.shape
-        return rows.view(batch, length, self.heads, -1).transpose(1, 2)
-
-    def _merge(self, rows: Tensor) -> Tensor:
-        return rows.transpose(1, 2).flatten(2)
-
-
 class TextLayer(nn.Module):
     """A post-norm BERT layer; its ±50 000 clamps change nothing in exact arithmetic and are left out."""
 
@@ -149,11 +77,6 @@ class TextLayer(nn.Module):
         return self.output_norm(text + self.dropout(self.contract(F.gelu(self.expand(text)))))  # type: ignore[no-any-return]
 
 
-def over_tokens(scores: Tensor, readable: Tensor) -> Tensor:
-    """Softmax of scores [B, heads, N, L] over the tokens that may be read, bool [B, 1 or N, L]."""
-    return scores.masked_fill(~readable[:, None], float("-inf")).softmax(dim=-1)
-
-
 class FusionLayer(nn.Module):
     """Cross-attention over all levels at once, then the text layer, then DyConv."""
 
@@ -171,7 +94,7 @@ class FusionLayer(nn.Module):
             if image_reads:
                 flat, tokens = self.cross(flat, tokens, text.token_mask)
             else:
-                flat, rows = self.cross.of_image(flat)
+                flat, rows = self.cross.of_image(flat, tokens.shape[1])
                 tokens = self.cross.of_text(tokens, rows)
             levels = unflatten_levels(flat, levels)
             tokens = self.text(tokens, text.readable())
@@ -193,12 +116,15 @@ class FusionTower(nn.Module):
             levels, tokens = layer(levels, tokens, text, image_reads)
         return levels, tokens
 
-    def image_path(self, levels: tuple[Tensor, ...]) -> tuple[ImageRows, ...]:
-        """The tower for images that read no text: what any number of texts may then read of them, layer by layer."""
+    def image_path(self, levels: tuple[Tensor, ...], tokens: int) -> tuple[ImageRows, ...]:
+        """The tower for images that read no text: what any number of texts may then read of them, layer by layer.
+
+        tokens: how many will read each image in all, about; they decide how it is kept, not what is read.
+        """
         path: list[ImageRows] = []
         for layer in self.layers:
             assert isinstance(layer, FusionLayer) and layer.cross is not None, "no text reads these images"
-            flat, rows = layer.cross.of_image(flatten_levels(levels))
+            flat, rows = layer.cross.of_image(flatten_levels(levels), tokens)
             path.append(rows)
             if len(path) < len(self.layers):  # nobody reads what the last layer would make of the image
                 levels = layer.image(unflatten_levels(flat, levels))

@@ -137,12 +137,14 @@ class RegionTargets(TensorStruct):
 
     judged bool [B, L]: tokens of texts of which it is known what they name. For the others (a question of
     which nobody said where its words are seen) a region that matches nothing is no negative. None = all.
+    seeds int64 [B]: of what a training step draws for each row (`luck.uniform`); None = torch's generator.
     """
 
     boxes: Tensor
     box_mask: Tensor
     positive_map: Tensor
     judged: Tensor | None = None
+    seeds: Tensor | None = None
 
 
 @dataclass(frozen=True)

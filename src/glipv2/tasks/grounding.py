@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-import torch
 from torch import Tensor
 
 from glipv2.losses.contrast import ContrastRegions, ContrastWords, contrast_loss
@@ -41,6 +40,7 @@ from glipv2.structures import (
     WordTargets,
 )
 from glipv2.structures.boxes import scale_boxes
+from glipv2.structures.luck import CONTRAST, uniform
 from glipv2.tokenizer import Tokenizer
 
 Found = TypeVar("Found")
@@ -85,7 +85,7 @@ class Grounding:
         image_reads: bool = True,
     ) -> GroundingStep:  # fmt: skip
         """Alignment, box and centerness terms, contrast and masked words; one pyramid row a prompt."""
-        text, hidden = self._masked(prompt.text, words)
+        text, hidden = self._masked(prompt.text, words, targets.seeds)
         features = self.core.fuse(levels, text, image_reads)
         regions = self.regions(features.after)
         found = grounding_loss(regions, targets, text.token_mask, self.regions.config.boxes, self.loss.grounding)
@@ -139,12 +139,14 @@ class Grounding:
         """What stays of the candidates of several prompts, one list entry an image, best first."""
         return [select(joined(parts), self.regions.config.boxes, selection) for parts in zip(*candidates, strict=True)]
 
-    def _masked(self, text: TextBatch, words: WordTargets | None) -> tuple[TextBatch, Tensor | None]:
+    def _masked(
+        self, text: TextBatch, words: WordTargets | None, seeds: Tensor | None
+    ) -> tuple[TextBatch, Tensor | None]:
         """The text with words hidden, and what stood there; as it is where no such loss is asked for."""
         if self.words is None or words is None:
             return text, None
         ids, hidden = mask_words(
-            text.token_ids, words.maskable, self.tokenizer.mask_id, self.tokenizer.vocab_size, self.loss.words
+            text.token_ids, words.maskable, self.tokenizer.mask_id, self.tokenizer.vocab_size, self.loss.words, seeds
         )
         return replace(text, token_ids=ids), hidden
 
@@ -152,7 +154,7 @@ class Grounding:
         self, head: ContrastHead, before: Features, found: GroundingTerms, targets: RegionTargets, words: WordTargets
     ) -> Tensor:
         """Inter-image contrast over at most `max_regions` matched regions an image, drawn at random."""
-        images, regions = drawn(found.assignment >= 0, self.loss.contrast.max_regions)
+        images, regions = drawn(found.assignment >= 0, self.loss.contrast.max_regions, targets.seeds, CONTRAST)
         boxes = found.assignment[images, regions]
         features, tokens = head(flatten_levels(before.levels)[images, regions], before.tokens)
         return contrast_loss(
@@ -161,12 +163,13 @@ class Grounding:
         )
 
 
-def drawn(allowed: Tensor, most: int) -> tuple[Tensor, Tensor]:
-    """Rows and columns where `allowed` (bool [B, N]) is True, at most `most` a row, drawn at random."""
-    luck = torch.rand(allowed.shape, device=allowed.device).masked_fill(~allowed, -1.0)
-    best, columns = luck.topk(min(most, allowed.shape[1]), dim=1)
-    rows, place = (best >= 0).nonzero(as_tuple=True)
-    return rows, columns[rows, place]
+def drawn(allowed: Tensor, most: int, seeds: Tensor | None, purpose: int) -> tuple[Tensor, Tensor]:
+    """Rows and columns where `allowed` (bool [B, N]) is True, at most `most` a row, drawn by `uniform`."""
+    rows, columns = allowed.shape
+    luck = uniform(seeds, columns, purpose, rows, allowed.device).masked_fill(~allowed, -1.0)
+    best, found = luck.topk(min(most, allowed.shape[1]), dim=1)
+    chosen, place = (best >= 0).nonzero(as_tuple=True)
+    return chosen, found[chosen, place]
 
 
 def image_by_image(

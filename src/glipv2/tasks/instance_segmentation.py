@@ -27,6 +27,7 @@ from glipv2.structures import (
     Segments,
     Vocabulary,
 )
+from glipv2.structures.luck import JITTER, MASKS, uniform
 from glipv2.structures.masks import crop_masks
 from glipv2.tasks.base import LossReport, Scores, Task, TaskConfig
 from glipv2.tasks.grounding import Grounding, drawn, image_by_image, in_original
@@ -137,8 +138,10 @@ class InstanceSegmentationTask(Task):
         """Over true boxes, jittered; masks are cropped to the same boxes."""
         assert batch.targets is not None and batch.masks is not None, "a training batch carries targets and masks"
         config = self.loss.masks
-        images, places = drawn(batch.targets.box_mask, config.max_instances)
-        boxes = jittered(batch.targets.boxes[images, places], config.jitter, batch.images.image_sizes[images])
+        true, seeds = batch.targets.boxes, batch.targets.seeds
+        images, places = drawn(batch.targets.box_mask, config.max_instances, seeds, MASKS)
+        luck = uniform(seeds, true[0].numel(), JITTER, len(true), true.device).view_as(true)[images, places]
+        boxes = jittered(true[images, places], config.jitter, batch.images.image_sizes[images], luck)
         logits = self.masks(
             features, batch.images.pixels, MaskRegions(boxes, images, batch.targets.positive_map[images, places])
         )

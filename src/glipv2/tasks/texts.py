@@ -78,6 +78,6 @@ def one_text_each(
     rows = images.image_sizes.new_tensor(range(count))
     if isinstance(text, Prompt):
         return TextQueryBatch(
-            images, (text,) * count, repeated(collate_prompts([text], tokenizer)[0], count), rows, truth
+            images, (text,) * count, repeated(collate_prompts([text], tokenizer, step=1)[0], count), rows, truth
         )
-    return TextQueryBatch(images, tuple(text), collate_prompts(text, tokenizer)[0], rows, truth)
+    return TextQueryBatch(images, tuple(text), collate_prompts(text, tokenizer, step=1)[0], rows, truth)

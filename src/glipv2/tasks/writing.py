@@ -11,7 +11,7 @@ from torch import Tensor
 from glipv2.errors import UserError
 from glipv2.losses.words import word_loss
 from glipv2.models import Core, Parts
-from glipv2.models.fusion import ImageRows
+from glipv2.models.cross_attention import ImageRows
 from glipv2.models.generation import Ends, GenerationConfig, Sentence, search
 from glipv2.models.heads.words import WordHead
 from glipv2.structures import TextBatch
@@ -60,7 +60,7 @@ class Writer:
         levels of B images; Q captions, image_rows int64 [Q] says of which image each is. Words that the
         tokenizer does not know are not learned.
         """
-        path = self.core.image_path(levels)
+        path = self.core.image_path(levels, text.token_ids.numel() // levels[0].shape[0])
         if image_rows.tolist() != list(range(levels[0].shape[0])):
             path = tuple(rows.of(image_rows) for rows in path)
         following = text.token_ids.roll(-1, dims=1)
@@ -71,7 +71,10 @@ class Writer:
 
     def sentences(self, levels: tuple[Tensor, ...], config: GenerationConfig) -> list[Sentence]:
         """A sentence for each of B images. Their side of the tower runs once, whatever the beams."""
-        path = self.core.image_path(levels)
+        steps = config.max_length + 2
+        path = self.core.image_path(
+            levels, config.beams * steps**2 // 2
+        )  # every step reads its sentences from the start
 
         def next_word(ids: Tensor) -> Tensor:
             text = TextBatch(ids.flatten(0, 1), torch.ones_like(ids, dtype=torch.bool).flatten(0, 1))
