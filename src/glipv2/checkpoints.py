@@ -136,10 +136,10 @@ def save_weights(path: Path, tensors: Mapping[str, Tensor], record: Mapping[str,
     partial = path.with_suffix(".partial")
     contiguous = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     try:
-        partial.touch()
-        mode = partial.stat().st_mode  # as every new file here; that library would let nobody else read it
         save_file(contiguous, partial, metadata={RECORD_KEY: json.dumps(record)})
-        partial.chmod(mode)
+        mask = os.umask(0)
+        os.umask(mask)
+        partial.chmod(0o666 & ~mask)  # as every new file; that library lets nobody else read it
         os.replace(partial, path)
     except SafetensorError as error:
         raise UserError(f"{path}: can't be written ({error}); is the disk full?") from error
