@@ -162,7 +162,8 @@ class PredictConfig:
     on_error: str = "raise"
 
     def check(self) -> None:
-        """UserError for a way that there is not, and fewer reading processes than none."""
+        """UserError for numbers out of their range and a way that there is not."""
+        check_ranges(self)
         if self.workers is not None and self.workers < 0:
             raise UserError(f"workers: expected at least 0, but got {self.workers}")
         if self.on_error not in ON_ERROR:
