@@ -22,7 +22,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("structures",),
     ("tokenizer", "pixels", "precision"),
     ("data", "models", "matching", "losses", "metrics", "report"),
-    ("optim", "trainer", "tracking", "callbacks", "runs", "tune", "folders"),
+    ("optim", "trainer", "tracking", "callbacks", "runs", "tune", "folders", "ranks"),
     ("tasks",),
     ("protocols", "checking", "retention"),
     ("config",),
@@ -45,6 +45,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
 BESIDE = {
     ("losses", "matching"),
     ("folders", "runs"),
+    ("trainer", "ranks"),
     ("train", "evaluate"),
     ("predict", "inference"),
     ("weights_command", "conversion"),

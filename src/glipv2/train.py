@@ -12,6 +12,7 @@ from pathlib import Path
 import pytorch_lightning as pl
 import torch
 from omegaconf import OmegaConf
+from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities import rank_zero_only
 
@@ -23,6 +24,7 @@ from glipv2.errors import Interrupted, UserError
 from glipv2.evaluate import open_data, score_split, summary
 from glipv2.models.conventions import starting_from
 from glipv2.models.weights import load_into
+from glipv2.ranks import Job, SameConfig, other_ranks
 from glipv2.report.summary import show_rows
 from glipv2.runs import claim_folder, environment, write_json, write_metrics, write_text
 from glipv2.tasks.base import Task
@@ -79,7 +81,17 @@ def _run(
 ) -> dict[str, float]:  # fmt: skip
     """Fits and scores; everything around is ready."""
     callbacks = training_callbacks(folder, config.task.monitor, config.trainer.progress, bool(loggers))
+    callbacks.append(SameConfig(config))
     trainer = config.trainer.build(folder, callbacks, loggers, config.task.skips())
+    with other_ranks(trainer, Job("train", config, folder)):
+        return _fitted(config, folder, task, data, trainer, loggers, callbacks, resume, started)
+
+
+def _fitted(
+    config: TrainConfig, folder: Path, task: Task, data: DataModule, trainer: pl.Trainer, loggers: list[Logger],
+    callbacks: Sequence[Callback], resume: str | None, started: float,
+) -> dict[str, float]:  # fmt: skip
+    """On every rank."""
     log.info("trains on %s in %s", trainer.strategy.root_device, trainer.precision)
     steps = config.trainer.max_steps
     with interruptible(lambda: f"at step {trainer.global_step} of {steps}; it is saved in {folder}", trainer):
@@ -162,8 +174,9 @@ def _take_over(task: Task, config: TrainConfig, start: Checkpoint) -> None:
 
 def _begin(config: TrainConfig, folder: Path, task: Task) -> list[Logger]:
     """Writes what is known before step 0 and opens the trackers."""
-    write_text(folder / "config.yaml", OmegaConf.to_yaml(to_plain(config)))
-    write_json(folder / "environment.json", environment())
+    if getattr(rank_zero_only, "rank", 0) == 0:
+        write_text(folder / "config.yaml", OmegaConf.to_yaml(to_plain(config)))
+        write_json(folder / "environment.json", environment())
     log.info(
         "%s %s: %.2f M parameters, run folder %s",
         config.model.name,

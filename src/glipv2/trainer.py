@@ -84,6 +84,8 @@ class TrainerConfig:
         import pytorch_lightning as pl
         from lightning_fabric.utilities.exceptions import MisconfigurationException
 
+        from glipv2.ranks import own_environment
+
         every = (self.val_every or self.max_steps) * self.accumulate  # Lightning counts batches here
         settings: dict[str, Any] = {
             "max_steps": self.max_steps,
@@ -104,7 +106,7 @@ class TrainerConfig:
             "default_root_dir": str(folder) if folder else None,
             "logger": list(loggers) or False,
             "callbacks": list(callbacks),
-            "plugins": [whole_checkpoints()],
+            "plugins": [whole_checkpoints(), *own_environment()],
         }
         try:
             trainer = pl.Trainer(**{**settings, **self.options})
