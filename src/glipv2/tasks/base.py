@@ -179,7 +179,7 @@ class Task(pl.LightningModule):
         return total
 
     def _of_all_ranks(self, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The means over ranks at steps that are logged, in one exchange; at others a rank's own, which nobody keeps."""
+        """The means over ranks at steps that are logged, in one exchange; at others a rank's own, for nobody."""
         own = {name: value.detach().float() for name, value in values.items()}
         if (self.trainer.global_step + 1) % self.trainer.log_every_n_steps:  # type: ignore[attr-defined]
             return own
