@@ -22,30 +22,38 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("structures",),
     ("tokenizer", "pixels", "precision"),
     ("data", "models", "matching", "losses", "metrics", "report"),
-    ("optim", "trainer", "tracking", "callbacks", "runs", "tune", "folders", "ranks"),
+    ("runs", "checkpoint_files"),
+    ("folders",),
+    ("optim", "trainer", "tracking", "callbacks", "tune", "saving", "nonfinite", "curves_file", "unfinished", "ranks"),
     ("tasks",),
-    ("protocols", "checking", "retention"),
+    ("protocols", "checking", "retention", "predicted"),
     ("config",),
-    ("checkpoints", "arguments", "parser"),
+    ("checkpoints", "arguments", "parser", "resuming"),
     (
         "evaluate",
+        "replaying",
         "train",
         "inference",
         "predict",
         "preview",
+        "packing",
         "loading",
         "labelling",
         "conversion",
         "weights_command",
         "check_command",
     ),
-    ("data_command",),
+    ("finetuning",),
+    ("data_command", "finetune_command"),
     ("cli",),
 )
 BESIDE = {
     ("losses", "matching"),
-    ("folders", "runs"),
     ("trainer", "ranks"),
+    ("callbacks", "nonfinite"),
+    ("callbacks", "saving"),
+    ("callbacks", "trainer"),
+    ("tracking", "curves_file"),
     ("train", "evaluate"),
     ("predict", "inference"),
     ("weights_command", "conversion"),
@@ -113,8 +121,8 @@ def test_only_the_config_and_the_commands_see_omegaconf() -> None:
         for module, names in imports().items()
         if any(name.split(".")[0] in ("omegaconf", "hydra") for name in names)
     }
-    # train and report write and read config.yaml; folders is called by Hydra
-    assert seeing <= {"config", "cli", "arguments", "folders", "train", "report"}
+    # train, resuming and report write and read config.yaml; folders is called by Hydra
+    assert seeing <= {"config", "cli", "arguments", "folders", "resuming", "train", "report"}
 
 
 def test_the_core_is_usable_without_lightning_or_hydra() -> None:

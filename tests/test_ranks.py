@@ -23,6 +23,7 @@ from glipv2.errors import UserError
 from glipv2.ranks import RANK, Job, JobEnvironment, Meeting, compare, flat, meeting_place, other_ranks, own_environment
 from glipv2.trainer import TrainerConfig
 
+SRUN = {"SLURM_NTASKS": "8", "SLURM_NTASKS_PER_NODE": "4", "SLURM_JOB_NAME": "big", "SLURM_PROCID": "0"}
 SWEEP = ("-m", "hydra/sweeper=optuna", "hydra.sweeper.n_jobs=1", "hydra.sweeper.sampler.seed=null")
 TINY = (
     "model=nano", "model.pixels.short_side=64", "model.image.width=32", "model.fusion.layers=1",
@@ -137,7 +138,11 @@ def test_the_first_rank_hands_out_whole_jobs_in_order_and_says_when_there_are_no
     [
         ({}, True, None),
         ({"SLURM_NTASKS": "1", "SLURM_JOB_NAME": "big", "SLURM_PROCID": "0"}, True, None),
-        ({"SLURM_NTASKS": "8", "SLURM_NTASKS_PER_NODE": "4", "SLURM_JOB_NAME": "big", "SLURM_PROCID": "0"}, False, "SLURMEnvironment"),
+        (
+            {"SLURM_NTASKS": "8", "SLURM_NTASKS_PER_NODE": "4", "SLURM_JOB_NAME": "big", "SLURM_PROCID": "0"},
+            False,
+            "SLURMEnvironment",
+        ),
         ({"TORCHELASTIC_RUN_ID": "1", "WORLD_SIZE": "2", "RANK": "0"}, False, "TorchElasticEnvironment"),
         ({"LOCAL_RANK": "0", "NODE_RANK": "1"}, False, None),
         ({RANK: "1", "LOCAL_RANK": "1", "SLURM_NTASKS": "8", "SLURM_JOB_NAME": "big"}, True, None),

@@ -13,11 +13,12 @@ from typing import Any
 from torch import Tensor
 
 from glipv2 import __version__
-from glipv2.config import SCHEMAS, from_plain, model_preset, to_plain
+from glipv2.config import SCHEMAS, TrainConfig, from_plain, model_preset, to_plain
 from glipv2.data.coco_names import COCO
 from glipv2.errors import UserError, nearest
 from glipv2.losses.glipv2 import LossConfig
 from glipv2.models import ModelConfig
+from glipv2.models.conventions import AS_WEIGHTS, starting_from
 from glipv2.models.fetch import local_file
 from glipv2.models.kinds import GLIP, MMDET, kind_of
 from glipv2.models.released import TITLES, translate
@@ -70,6 +71,15 @@ class Checkpoint:
         for part in task.subtasks().values():
             part.vocabulary = self.vocabulary
         return task.eval()
+
+
+def with_weights_model(config: TrainConfig) -> TrainConfig:
+    """A run's config with the model that is trained, which for `model=as_weights` stands in the weights' file."""
+    if config.model.name != AS_WEIGHTS:
+        return config
+    config.check()
+    start = read_checkpoint(config.weights or str(config.resume))
+    return replace(config, model=starting_from(config.model, start.model)[0])
 
 
 def record_of(
@@ -157,6 +167,14 @@ def _own(path: Path, contents: Contents, text: str) -> Checkpoint:
         )
     except (json.JSONDecodeError, KeyError, TypeError) as error:
         raise UserError(f"{path}: what it says of its model can't be read ({error!r})") from error
+
+
+def model_of(record: Mapping[str, Any], source: str) -> ModelConfig:
+    """The model that a record describes, with its tokenizer; nothing is fetched: weights come from elsewhere."""
+    model = from_plain(ModelConfig, record["model"], source)
+    image = replace(model.image, pretrained=False, weights=None)
+    text = replace(model.text, pretrained=False, weights=None)
+    return _with_tokenizer(replace(model, image=image, text=text), record.get("tokenizer"))
 
 
 def _with_tokenizer(model: ModelConfig, serialized: str | None) -> ModelConfig:

@@ -27,6 +27,7 @@ usage: glipv2 COMMAND [GROUP=PRESET …] [KEY=VALUE …]
 
 commands
   train      train and evaluate a model          glipv2 train experiment=shapes_detection_nano
+  finetune   your data, your weights, tonight    glipv2 finetune data=instances.json weights=glip_t.safetensors
   evaluate   score weights on a data set         glipv2 evaluate weights=runs/demo data=shapes split=unseen
                                                    glipv2 evaluate weights=glip_t.safetensors protocol=coco …
   predict    find names in pictures              glipv2 predict weights=runs/demo images=photo.jpg text="a cup. a dog."
@@ -96,6 +97,8 @@ def _run(command: str, arguments: list[str]) -> None:
         _rank()
     elif command == "report":
         _report(arguments)
+    elif command == "finetune":
+        _finetune(arguments)
     elif command == "data":
         _data(arguments)
     elif command == "weights":
@@ -103,7 +106,7 @@ def _run(command: str, arguments: list[str]) -> None:
     else:
         from glipv2.errors import nearest
 
-        known = ("train", "evaluate", "predict", "report", "data", "weights")
+        known = ("train", "finetune", "evaluate", "predict", "report", "data", "weights")
         raise UserError(f"no command '{command}'; {nearest(command, known)}")
 
 
@@ -112,7 +115,7 @@ def _run_hydra(command: str, arguments: list[str]) -> None:
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
-    from glipv2.arguments import explained, hydra_words, job_words
+    from glipv2.arguments import explained, hydra_words, job_words, with_earlier
     from glipv2.config import config_folder, register_schemas
     from glipv2.folders import take_back_empty
 
@@ -121,6 +124,7 @@ def _run_hydra(command: str, arguments: list[str]) -> None:
     words = [
         f"task_name={word[5:]}" if command == "predict" and word.startswith("task=") else word for word in arguments
     ]
+    words = with_earlier(words) if command == "train" else words
     script = sys.argv[0]
     sys.argv = [f"glipv2 {command}", *hydra_words(command, words)]  # Hydra would take task= for the group of presets
     begun = False
@@ -203,6 +207,12 @@ def _train(config: DictConfig) -> float:
     folder = Path(HydraConfig.get().runtime.output_dir)
     settings = typed(config, TrainConfig)
     settings.output = str(folder)
+    _quiet_libraries()
+    if settings.replay:
+        from glipv2.replaying import replay
+
+        replay(settings, settings.replay)
+        return 0.0
     job = agreed(Job("train", settings, folder))
     settings, folder = job.config, job.folder or folder
     try:
@@ -217,12 +227,8 @@ def _train(config: DictConfig) -> float:
 
 
 def _resuming(folder: Path) -> str:
-    """The command that goes on with the run of this job."""
-    from hydra.core.hydra_config import HydraConfig
-
-    words = [word for word in HydraConfig.get().overrides.task if word.partition("=")[0] not in ("resume", "output")]
-    place = os.path.relpath(folder)
-    return shlex.join(["glipv2", "train", *words, f"resume={place}", f"output={place}"])
+    """The command that goes on with a run."""
+    return shlex.join(["glipv2", "train", f"resume={os.path.relpath(folder)}"])
 
 
 def _evaluate(config: DictConfig) -> None:
@@ -265,6 +271,13 @@ def _data(arguments: list[str]) -> None:
     status = data_command(arguments)
     if status:
         sys.exit(status)
+
+
+def _finetune(arguments: list[str]) -> None:
+    from glipv2.finetune_command import finetune_command
+
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    finetune_command(arguments, lambda command, words: _run_hydra(command, list(words)), _quiet_libraries)
 
 
 def _weights(arguments: list[str]) -> None:

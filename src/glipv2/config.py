@@ -18,10 +18,11 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from glipv2.data.dataset import DataConfig
-from glipv2.data.sources import AutoData, CocoData, ShapesData
+from glipv2.data.sources import AutoData, CocoData, PackedData, ShapesData
 from glipv2.errors import UserError, nearest
 from glipv2.losses.glipv2 import LossConfig
 from glipv2.models import ModelConfig
+from glipv2.models.conventions import AS_WEIGHTS
 from glipv2.optim import OptimConfig
 from glipv2.protocols import CocoProtocol, Flickr30kProtocol, LvisProtocol, OdinwProtocol, ProtocolConfig
 from glipv2.tasks.base import TaskConfig
@@ -44,7 +45,7 @@ SCHEMAS: dict[str, dict[str, type]] = {
         "phrase_grounding": PhraseGroundingConfig,
         "vqa": VqaConfig,
     },
-    "data": {"shapes": ShapesData, "coco": CocoData, "auto": AutoData},
+    "data": {"shapes": ShapesData, "coco": CocoData, "auto": AutoData, "packed": PackedData},
     "loss": {"glipv2": LossConfig},
     "protocol": {
         config.name: config for config in (ProtocolConfig, CocoProtocol, LvisProtocol, OdinwProtocol, Flickr30kProtocol)
@@ -52,6 +53,7 @@ SCHEMAS: dict[str, dict[str, type]] = {
     "tune": {config.name: config for config in (TuneConfig, LinearTuneConfig, PromptTuneConfig, LoraTuneConfig)},
 }
 PLUGIN_GROUPS = tuple(SCHEMAS)
+ON_ERROR = ("raise", "skip")  # what to do about broken input
 
 Config = TypeVar("Config")
 
@@ -59,8 +61,8 @@ Config = TypeVar("Config")
 @dataclass
 class TrainConfig:
     """`glipv2 train`. output: the run's folder; weights: a run or file whose weights it starts from;
-    resume: a run to go on with; split: what validation scores; also_evaluate: further splits that
-    are scored at the end; gallery: pictures kept of each split.
+    resume: a run or sweep to go on with; replay: a batch at which a run stopped, to be looked into; split: what
+    validation scores; also_evaluate: further splits that are scored at the end; gallery: pictures kept of each split.
     """
 
     name: str = "run"
@@ -71,6 +73,7 @@ class TrainConfig:
     gallery: int = 12
     weights: str | None = None
     resume: str | None = None
+    replay: str | None = None
     model: ModelConfig = field(default_factory=ModelConfig)
     task: TaskConfig = MISSING
     data: DataConfig = MISSING
@@ -84,6 +87,7 @@ class TrainConfig:
         """UserError for groups that can't work together."""
         self.optim.check()
         self.tracking.check()
+        self._check_model()
         self.trainer.check()
         self.data.check_split(self.split)
         for split in self.also_evaluate:
@@ -92,6 +96,15 @@ class TrainConfig:
         for stream in self.task.streams().values():
             check_pair(stream.task, self.data, dict.fromkeys(("train", self.split, *self.also_evaluate)))
         self.tune.check(self.data.prompts.shuffle)
+
+    def _check_model(self) -> None:
+        """A model that comes with weights needs them, and takes nothing else."""
+        if self.model.name != AS_WEIGHTS:
+            return
+        if not (self.weights or self.resume):
+            raise UserError("model=as_weights is the model of weights=FILE; give weights=, or choose another model=")
+        if self.model != ModelConfig(name=AS_WEIGHTS):
+            raise UserError("model=as_weights takes all of the model from the weights; leave out model.KEY=")
 
 
 @dataclass
@@ -126,9 +139,12 @@ class EvaluateConfig:
 class PredictConfig:
     """`glipv2 predict`: what a task says of pictures, as JSON, pictures and a table.
 
-    text: what is asked: names for detection and segmentation, a caption to ground, a question.
+    text: what is asked: names for detection and segmentation (default those trained on), a caption to ground, a
+    question.
     task_name (in the command simply task=NAME): default the one, or the first, that the weights were
-    trained for.
+    trained for. workers: processes that read pictures, default as suits the machine; devices: processes that
+    predict, each on a device of its own (with device=cpu: each with its part of the cores). on_error: "raise"
+    ends at the first broken picture, "skip" leaves such out and tells.
     """
 
     weights: str = MISSING
@@ -139,12 +155,20 @@ class PredictConfig:
     threshold: float = 0.3
     batch_size: int = 8
     device: str = "auto"
+    devices: int = 1
+    workers: int | None = None
     draw: bool = True
+    on_error: str = "raise"
 
     def check(self) -> None:
         """UserError for numbers out of their range."""
-        if self.batch_size < 1:
-            raise UserError(f"batch_size: expected at least 1, but got {self.batch_size}")
+        for key in ("batch_size", "devices"):
+            if getattr(self, key) < 1:
+                raise UserError(f"{key}: expected at least 1, but got {getattr(self, key)}")
+        if self.workers is not None and self.workers < 0:
+            raise UserError(f"workers: expected at least 0, but got {self.workers}")
+        if self.on_error not in ON_ERROR:
+            raise UserError(f"on_error: no way '{self.on_error}'; {nearest(self.on_error, ON_ERROR)}")
         if not 0 <= self.threshold <= 1:
             raise UserError(f"threshold: expected a probability of 0 to 1, but got {self.threshold}")
 

@@ -17,6 +17,7 @@ from torchvision.io import ImageReadMode, decode_image
 from torchvision.transforms.v2 import functional as TF
 
 from glipv2.arguments import composed
+from glipv2.checkpoints import with_weights_model
 from glipv2.config import TrainConfig, check_pair
 from glipv2.data.dataset import SampleDataset
 from glipv2.data.transforms import ExampleDataset
@@ -76,7 +77,7 @@ def benchmark(words: Sequence[str], images: int, workers: Sequence[int]) -> dict
     """
     if images < 1 or any(count < 0 for count in workers):
         raise UserError(f"expected --count of at least 1 and --workers of at least 0, but got {images} and {workers}")
-    config = composed(words)
+    config = with_weights_model(composed(words))
     pl.seed_everything(config.seed, verbose=False)
     reports = {}
     for name, stream in config.task.streams().items():

@@ -13,6 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from glipv2.arguments import composed
+from glipv2.checkpoints import with_weights_model
 from glipv2.config import TrainConfig, check_pair
 from glipv2.data.transforms import ExampleDataset
 from glipv2.errors import UserError
@@ -38,7 +39,7 @@ def preview(words: Sequence[str], output: Path, count: int) -> int:
         raise UserError(f"expected a picture's name ({', '.join(SUFFIXES)}), but got '{output}'")
     if count < 1:
         raise UserError(f"--count: expected at least 1, but got {count}")
-    config = composed(words)
+    config = with_weights_model(composed(words))
     pl.seed_everything(config.seed, verbose=False)
     pictures = [picture for stream in config.task.streams().values() for picture in seen(stream.task, config, count)]
     output.parent.mkdir(parents=True, exist_ok=True)

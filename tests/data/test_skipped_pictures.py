@@ -67,7 +67,7 @@ def test_evaluation_leaves_broken_pictures_out_and_scores_the_others_once(folder
     readable = ReadableSamples(opened(broken(folder, "a.png"), good()), 0)
     assert [readable[index].name for index in range(len(readable))] == ["deep/b.png", "c.png"]
     assert [readable.truth(index).name for index in range(len(readable))] == ["deep/b.png", "c.png"]
-    assert readable.left_out == {"a.png"}
+    assert readable.left_out == {(str(folder / "images"), "a.png")}
 
 
 class SkippingData(DataConfig):

@@ -55,12 +55,22 @@ def commonest_answers(commonest: Iterable[str], most: int, min_count: int) -> tu
 
     Spellings of one answer count together; it is called by the most frequent of them.
     """
+    return chosen_answers(counted_answers(commonest), most, min_count)
+
+
+def chosen_answers(counts: Sequence[tuple[str, int]], most: int, min_count: int) -> tuple[str, ...]:
+    """The first of `counted_answers`."""
+    return tuple(name for name, count in counts[:most] if count >= min_count)
+
+
+def counted_answers(commonest: Iterable[str]) -> tuple[tuple[str, int], ...]:
+    """Every answer and to how many questions it is the commonest, the most frequent first."""
     spellings = Counter(commonest)
     counts, names = Counter[str](), dict[str, str]()
     for spelling, count in spellings.most_common():
         counts[plain(spelling)] += count
         names.setdefault(plain(spelling), spelling.strip())
-    return tuple(names[key] for key, count in counts.most_common(most) if count >= min_count)
+    return tuple((names[key], count) for key, count in counts.most_common())
 
 
 @lru_cache(maxsize=1 << 16)

@@ -14,12 +14,16 @@ from glipv2.data.dataset import SampleDataset
 from glipv2.data.flickr30k import Flickr30kDataset
 from glipv2.data.formats import Format, Recognised, recognise, with_images
 from glipv2.data.joined import AnswerChoice
+from glipv2.data.karpathy import KarpathyCaptions
 from glipv2.data.lvis import LvisDataset
 from glipv2.data.mdetr import MdetrDataset
 from glipv2.data.objects365 import Objects365Dataset
 from glipv2.data.odvg import OdvgDetection, OdvgGrounding
 from glipv2.data.places import WORDS, answers_of, image_folder, sibling, split_of
 from glipv2.data.references import ReferencesDataset
+from glipv2.data.shards.dataset import PackedSamples, open_index
+from glipv2.data.shards.files import ReadingConfig, ShardFiles
+from glipv2.data.shards.layout import PackIndex
 from glipv2.data.voc import VocDataset
 from glipv2.data.yolo import YoloDataset
 from glipv2.errors import UserError
@@ -40,8 +44,10 @@ GIVES = {
     Format.FLICKR30K: GROUNDED,
     Format.REFERENCES: GROUNDED,
     Format.CAPTIONS: frozenset({"captions"}),
+    Format.KARPATHY: frozenset({"captions"}),
     Format.QUESTIONS: frozenset({"questions"}),
     Format.ANSWERS: frozenset({"questions"}),
+    Format.PACKED: frozenset({"boxes", "masks", "phrases", "captions", "questions"}),
 }
 Open = Callable[[Path, Path, bool, str], SampleDataset]  # (annotations, images, with_masks, on_error)
 FILES: dict[Format, Open] = {
@@ -54,6 +60,13 @@ FILES: dict[Format, Open] = {
     Format.REFERENCES: lambda path, images, _, on_error: ReferencesDataset(path, images, on_error=on_error),
 }
 
+OpenSplit = Callable[[Path, Path, str, str], SampleDataset]  # (annotations, images, split, on_error)
+OF_SPLIT: dict[Format, OpenSplit] = {
+    Format.VOC: lambda path, images, split, on_error: VocDataset(path, split, images, on_error=on_error),
+    Format.FLICKR30K: lambda path, images, split, on_error: Flickr30kDataset(path, images, split, on_error=on_error),
+    Format.KARPATHY: lambda path, images, split, on_error: KarpathyCaptions(path, images, split, on_error=on_error),
+}
+
 
 @dataclass(frozen=True)
 class Source:
@@ -64,33 +77,49 @@ class Source:
 
     def lacks(self, needs: frozenset[str]) -> frozenset[str]:
         """Those of the needs that it can't give. Boxes of captions have no classes, which boxes alone would need."""
+        if self.found.format is Format.PACKED:
+            return frozenset() if self._packed().splits[self.own_split].view(needs) else needs
         if needs == BOXES and GIVES[self.found.format] == GROUNDED:
             return BOXES
         return needs - GIVES[self.found.format]
 
     def holds(self, needs: frozenset[str]) -> frozenset[str]:
         """What samples for these needs hold: captions of a grounding file have phrases and boxes too."""
+        if self.found.format is Format.PACKED:
+            view = self._packed().splits[self.own_split].view(needs)
+            return frozenset(view.holds) if view else needs
         return needs | GROUNDED if GIVES[self.found.format] == GROUNDED else needs
 
     def open(
         self, needs: frozenset[str], images: Path | None, on_error: str, answers: AnswerChoice | None, key: str
     ) -> SampleDataset:
         """The samples, with masks where these are needed. key: of the setting that names the images' folder."""
+        if self.found.format is Format.PACKED:
+            files = ShardFiles(str(self.found.path), ReadingConfig())
+            return PackedSamples(files, self.own_split, needs, answers)
+        return self._read(needs, images, on_error, answers, key)
+
+    def _read(
+        self, needs: frozenset[str], images: Path | None, on_error: str, answers: AnswerChoice | None, key: str
+    ) -> SampleDataset:
+        """The files of the layout."""
         found, split = self.found, self.own_split
         masks = "masks" in needs
         if found.format is Format.YOLO:
             return YoloDataset(found.path, split, with_masks=masks, on_error=on_error)
         if found.format is Format.VOC and images is None and (found.path / "JPEGImages").is_dir():
             return VocDataset(found.path, split, on_error=on_error)
-        folder = images or image_folder(with_images(found, split) if split else found, key)
-        if found.format is Format.VOC:
-            return VocDataset(found.path, split, folder, on_error=on_error)
-        if found.format is Format.FLICKR30K:
-            return Flickr30kDataset(found.path, folder, split, on_error=on_error)
+        inside = split and found.format is not Format.KARPATHY  # of a folder, whose files name their images
+        folder = images or image_folder(with_images(found, split) if inside else found, key)
+        if found.format in OF_SPLIT:
+            return OF_SPLIT[found.format](found.path, folder, split, on_error)
         if found.format in FILES:
             return FILES[found.format](found.path, folder, masks, on_error)
         where = key.removesuffix(".images")
         return self._texts(folder).samples(needs, on_error, answers, where)
+
+    def _packed(self) -> PackIndex:
+        return open_index(ShardFiles(str(self.found.path), ReadingConfig()))
 
     def _texts(self, images: Path) -> CocoSplit:
         """The files of captions, or of questions and answers."""

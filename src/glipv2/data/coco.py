@@ -117,6 +117,10 @@ class CocoDataset(DescribedImages):
         height, width = self._images.sizes[index].tolist()
         return described(int(self._images.ids[index]), name, (height, width), instances)
 
+    def name_of(self, index: int) -> str:
+        """See `DescribedImages`; no mask is decoded."""
+        return str(self._images.names[index])
+
     def described_by(self, index: int) -> Path:
         """The one file."""
         return self.path

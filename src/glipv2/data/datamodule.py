@@ -14,10 +14,10 @@ from torch.utils.data import DataLoader
 
 from glipv2.data.dataset import DataConfig, SampleDataset
 from glipv2.data.faults import gathered, tell_skipped
-from glipv2.data.joined import JoinedDataset
 from glipv2.data.mixing import Source, TrainingStream
 from glipv2.data.order import TrainingOrder
-from glipv2.data.readable import ReadableSamples
+from glipv2.data.readable import ReadableSamples, picture_key
+from glipv2.data.shards.dataset import PackedSamples
 from glipv2.data.transforms import Example, ExampleDataset
 from glipv2.errors import UserError
 from glipv2.pixels import PixelConfig
@@ -73,18 +73,27 @@ class DataModule(pl.LightningDataModule):
     def skipped_pictures(self) -> int:
         """How many pictures can't be read, of evaluation and of those that training has met; each counts once."""
         met = {
-            _picture(examples.samples, examples.samples.truth(row).name)
+            picture_key(examples.samples, row)
             for examples in self._examples
             if examples.broken is not None
             for row in examples.broken.nonzero().flatten().tolist()
         }
         scored = {
-            _picture(samples.samples, name)
+            key
             for samples in self.eval_samples.values()
             if isinstance(samples, ReadableSamples)
-            for name in samples.left_out
+            for key in samples.left_out
         }
         return len(met | scored)
+
+    @property
+    def skipped_shards(self) -> int:
+        """How many shards can't be read, of those that training and evaluation have met; each counts once."""
+        opened = [*self.train_samples.values(), *self.eval_samples.values()]
+        inner = [samples.samples if isinstance(samples, ReadableSamples) else samples for samples in opened]
+        return len(
+            {place for samples in inner if isinstance(samples, PackedSamples) for place in samples.failed_places}
+        )
 
     def train_dataloader(self) -> TrainingStream:
         """Shuffled and augmented batches up to the last step; of one task each, drawn by weight, where there are more.
@@ -100,6 +109,11 @@ class DataModule(pl.LightningDataModule):
         if length < 0:  # as many as there are, with options.max_steps=-1
             length = sum(source.order.per_pass for source in sources.values())
         return TrainingStream(sources, self.seed, length, lambda: int(progress.total.completed))
+
+    def first_batches(self, count: int) -> TrainingStream:
+        """The first batches that a training would see, for whoever measures a step without a trainer."""
+        sources = {name: self._training_source(name) for name in self.feeds}
+        return TrainingStream(sources, self.seed, count, lambda: 0)
 
     def val_dataloader(self) -> list[DataLoader[Example]]:
         """One loader a task, in order, resized only."""
@@ -158,9 +172,3 @@ def _place_among_processes() -> tuple[int, int]:
     if dist.is_available() and dist.is_initialized():
         return dist.get_rank(), dist.get_world_size()
     return 0, 1
-
-
-def _picture(samples: SampleDataset, name: str) -> tuple[str, str]:
-    """The folder and the name of a picture: the same for all data sets that read it."""
-    images = samples.images if isinstance(samples, JoinedDataset) else samples
-    return str(getattr(images, "folder", "")), name

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import io
 import os
 import re
 import struct
@@ -45,9 +46,12 @@ ACROSS = (5, 6, 7, 8)  # orientations that swap width and height
 DECODE_ERRORS = (OSError, SyntaxError, ValueError, RuntimeError, EOFError, struct.error, zlib.error)
 
 
-def read_image(path: Path | str, *, upright: bool = True, max_pixels: int | None = None) -> Image.Image:
+def read_image(
+    path: Path | str, *, upright: bool = True, max_pixels: int | None = None, content: bytes | None = None
+) -> Image.Image:
     """The picture in a file as 8-bit RGB; the first frame where there are several.
 
+    content: the file's bytes where they are at hand; `path` is then only what messages call them.
     `upright` follows the EXIF orientation; without it pixels stay as they are stored. Transparent
     pixels are laid over white, as viewers show them (dropping alpha would reveal whatever colour lies
     beneath). 16 bits are scaled to 8.
@@ -55,17 +59,17 @@ def read_image(path: Path | str, *, upright: bool = True, max_pixels: int | None
     of more than `max_pixels` (None: MAX_PIXELS) by its header, which is checked before anything is
     allocated, or of pixels without a known range (32-bit integers, floats).
     """
-    with _opened(path, MAX_PIXELS if max_pixels is None else max_pixels) as image:
+    with _opened(path, MAX_PIXELS if max_pixels is None else max_pixels, content) as image:
         return _decoded(image, upright)
 
 
 @contextmanager
-def _opened(path: Path | str, limit: int) -> Iterator[Image.Image]:
+def _opened(path: Path | str, limit: int, content: bytes | None = None) -> Iterator[Image.Image]:
     """The file behind its header; whatever fails in the body is told as a fault of the file."""
     try:
-        with open(path, "rb") as file, warnings.catch_warnings():
+        with open(path, "rb") if content is None else io.BytesIO(content) as file, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # odd EXIF, odd palettes: what matters is raised, and the rest is noise
-            if os.fstat(file.fileno()).st_size == 0:
+            if (os.fstat(file.fileno()).st_size if content is None else len(content)) == 0:
                 raise UserError(f"image {path} is empty (0 bytes); copy it again or remove it")
             with _pillow_allows(limit), Image.open(file, formats=_formats()) as image:
                 _refuse_huge(image, path, limit)
@@ -99,16 +103,19 @@ def _tells_late(path: Path | str) -> bool:
     return False
 
 
-def read_described(path: Path | str, image_size: tuple[int, int], source: Path | str) -> Image.Image:
+def read_described(
+    path: Path | str, image_size: tuple[int, int], source: Path | str, content: bytes | None = None
+) -> Image.Image:
     """The picture in the frame of its annotations: `image_size` (height, width) as the file `source` says.
 
-    Upright where that has the size, else as stored (COCO's own tools ignore EXIF). UserError where neither has it.
+    content: see `read_image`. Upright where that has the size, else as stored (COCO's own tools ignore EXIF).
+    UserError where neither has it.
     """
     height, width = image_size
-    image = read_image(path)
+    image = read_image(path, content=content)
     upright = image.size
     if upright == (height, width) != (width, height):
-        image = read_image(path, upright=False)
+        image = read_image(path, upright=False, content=content)
     if image.size != (width, height):
         raise UserError(
             f"image {path} is {upright[0]} x {upright[1]} pixels, but {source} describes it as "

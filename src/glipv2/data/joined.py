@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from torch.utils.data import Dataset
 
-from glipv2.data.answers import commonest_answers, plain
+from glipv2.data.answers import commonest_answers, counted_answers, plain
 from glipv2.data.coco import read_images
 from glipv2.data.dataset import SampleDataset
 from glipv2.data.faults import Faults, check_folder
@@ -76,6 +76,14 @@ class ImageFiles(DescribedImages):
         if not len(self):
             raise UserError(f"{self.source}: no image to read; expected records in 'images', or files named by number")
 
+    @classmethod
+    def named(cls, folder: Path, names: Mapping[int, str], source: Path) -> ImageFiles:
+        """Those of the names, by id, that a file gives without their sizes."""
+        found = cls.__new__(cls)
+        found.folder, found.source, found.dropped, found._sizes = folder, source, frozenset(), None
+        found._ids, found._names = np.array(list(names), np.int64), np.array(list(names.values()), np.str_)
+        return found
+
     @property
     def image_ids(self) -> Sequence[int]:
         """In order."""
@@ -90,6 +98,10 @@ class ImageFiles(DescribedImages):
         name = str(self._names[index])
         height, width = image_size(self.folder / name) if self._sizes is None else self._sizes[index].tolist()
         return described(int(self._ids[index]), name, (height, width), Instances.empty())
+
+    def name_of(self, index: int) -> str:
+        """See `DescribedImages`; no file is opened."""
+        return str(self._names[index])
 
     def described_by(self, index: int) -> Path:
         """The file of the records, or the folder."""
@@ -114,7 +126,8 @@ class JoinedDataset(Dataset[Sample]):
     """Those of the images that have all of the texts asked for; the others are counted in a log line.
 
     captions, questions: by image id; they replace what the images bring themselves. answers: None where nothing
-    is taught. where: what the images are, for messages.
+    is taught. where: what the images are, for messages. `answer_counts`: every answer from which `answers` are chosen,
+    the most frequent first, and to how many questions it is right.
     """
 
     def __init__(
@@ -137,8 +150,11 @@ class JoinedDataset(Dataset[Sample]):
         self._captions = None if captions is None else PackedRows(packed(list(captions[one])) for one in own)
         self._questions = None if questions is None else PackedRows(packed(_bare(questions[one])) for one in own)
         self.answers: tuple[str, ...] = ()
+        self.answer_counts: tuple[tuple[str, int], ...] = ()
         if questions is not None and answers is not None:
-            self.answers = _vocabulary_of([row.commonest for one in own for row in questions[one]], answers, where)
+            commonest = [row.commonest for one in own for row in questions[one]]
+            self.answer_counts = counted_answers(commonest)
+            self.answers = _vocabulary_of(commonest, answers, where)
 
     @property
     def vocabulary(self) -> Vocabulary:
@@ -161,6 +177,10 @@ class JoinedDataset(Dataset[Sample]):
         """That of the image, with the texts joined to it."""
         index = range(len(self))[index]
         return replace(self.images.truth(int(self._rows[index])), **self._texts(index))
+
+    def source_row(self, index: int) -> int:
+        """Which of the images a sample is of."""
+        return int(self._rows[index])
 
     def _texts(self, index: int) -> dict[str, Any]:
         """The fields that replace those of the images."""

@@ -7,6 +7,8 @@ import logging
 from torch.utils.data import DataLoader, Dataset
 
 from glipv2.data.dataset import SampleDataset
+from glipv2.data.joined import JoinedDataset
+from glipv2.data.shards.dataset import PackedSamples
 from glipv2.errors import UserError
 from glipv2.structures import ImageTruth, Sample, Vocabulary
 
@@ -14,7 +16,7 @@ log = logging.getLogger(__name__)
 
 
 class ReadableSamples(Dataset[Sample]):
-    """Those samples whose pictures can be read; `left_out` are the names of the others.
+    """Those samples whose pictures can be read; `left_out` are the keys of the others.
 
     A training draws another sample for a broken picture when it meets it; an evaluation must not score one
     twice, so it looks first. workers: loader processes. UserError when no picture can be read.
@@ -22,11 +24,13 @@ class ReadableSamples(Dataset[Sample]):
 
     def __init__(self, samples: SampleDataset, workers: int) -> None:
         self.samples = samples
-        loader: DataLoader[str] = DataLoader(_Problems(samples), batch_size=None, num_workers=workers)
+        loader: DataLoader[str | None] = DataLoader(_Problems(samples), batch_size=None, num_workers=workers)
         problems = list(loader)
-        self._rows = [row for row, problem in enumerate(problems) if not problem]
-        self.left_out = frozenset(samples.truth(row).name for row, problem in enumerate(problems) if problem)
-        for problem in filter(None, problems):
+        self._rows = [row for row, problem in enumerate(problems) if problem is None]
+        self.left_out = frozenset(
+            picture_key(samples, row) for row, problem in enumerate(problems) if problem is not None
+        )
+        for problem in dict.fromkeys(filter(None, problems)):  # a shard is told once
             log.warning("left out of evaluation: %s", problem)
         if not self._rows:
             raise UserError(f"none of the {len(problems)} pictures to evaluate can be read; the first: {problems[0]}")
@@ -57,8 +61,16 @@ class ReadableSamples(Dataset[Sample]):
         return self.samples.truth(self._rows[index])
 
 
-class _Problems(Dataset[str]):
-    """Why each sample can't be read, "" where it can."""
+def picture_key(samples: SampleDataset, row: int) -> tuple[str, str]:
+    """What tells a picture from others: the same for all data sets that read it. Its folder and its name, as a rule."""
+    if isinstance(samples, PackedSamples):
+        return samples.picture_key(row)
+    images = samples.images if isinstance(samples, JoinedDataset) else samples
+    return str(getattr(images, "folder", "")), samples.truth(row).name
+
+
+class _Problems(Dataset[str | None]):
+    """Why each sample can't be read, "" where that has been told of its shard; None where it can."""
 
     def __init__(self, samples: SampleDataset) -> None:
         self.samples = samples
@@ -66,9 +78,9 @@ class _Problems(Dataset[str]):
     def __len__(self) -> int:
         return len(self.samples)
 
-    def __getitem__(self, index: int) -> str:
+    def __getitem__(self, index: int) -> str | None:
         try:
             self.samples[index]
         except UserError as error:
-            return str(error)
-        return ""
+            return "" if getattr(error, "known", False) else str(error)
+        return None

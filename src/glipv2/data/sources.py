@@ -11,8 +11,13 @@ from typing import ClassVar
 from glipv2.data.auto import Source, find_source
 from glipv2.data.coco_split import CocoSplit
 from glipv2.data.dataset import DataConfig, SampleDataset
+from glipv2.data.faults import check_policy
+from glipv2.data.holdout import HoldoutPart
 from glipv2.data.joined import AnswerChoice
 from glipv2.data.shapes import ShapesDataset
+from glipv2.data.shards.dataset import PackedSamples, find_view, open_index
+from glipv2.data.shards.files import ReadingConfig, ShardFiles
+from glipv2.data.shards.order import WINDOW
 from glipv2.data.truths import DescribedImages
 from glipv2.errors import UserError
 
@@ -124,6 +129,7 @@ class AutoData(DataConfig):
     path: a folder with splits (YOLO, Pascal VOC, Flickr30k Entities, or JSON files named by split), or a file named
     by its split, beside which those of the others are found. `train`, `val` and `test` may each have their own.
     images: the folder of the images, which is looked for near the annotations otherwise.
+    holdout: the share of the training images that is the val split, chosen by their names, for data that has none.
     on_error, answer_vocabulary, answer_min_count: as in `CocoData`.
     """
 
@@ -132,6 +138,7 @@ class AutoData(DataConfig):
 
     path: str | None = None
     images: str | None = None
+    holdout: float = 0.0
     train: AutoSplit = field(default_factory=AutoSplit)
     val: AutoSplit = field(default_factory=AutoSplit)
     test: AutoSplit = field(default_factory=AutoSplit)
@@ -141,7 +148,7 @@ class AutoData(DataConfig):
 
     def holds(self, split: str, needs: frozenset[str]) -> frozenset[str]:
         """The needs; captions of a grounding file have phrases and boxes too."""
-        return self._source(split).holds(needs)
+        return self.source(split).holds(needs)
 
     def check_needs(self, needs: frozenset[str], splits: Iterable[str], who: str) -> None:
         """Also refuses layouts that can't give them, and one file for two splits."""
@@ -149,24 +156,26 @@ class AutoData(DataConfig):
         seen: dict[Source, str] = {}
         for split in splits:
             self.check_split(split)
-            source = self._source(split)
+            source = self.source(split)
             lacking = source.lacks(needs)
             if lacking:
                 what = f"{source.found.path} is {source.found.format.value} ({source.found.why})"
                 raise UserError(f"{who} needs {', '.join(sorted(lacking))}, but {what}; choose another file or task=")
             other = seen.setdefault(source, split)
-            if other != split and not self._own(split).path:
+            if other != split and not (self._own(split).path or self._divided(split)):
                 keys = f"data.{other}.path and data.{split}.path"
                 raise UserError(f"{source.found.path} would be both {other} and {split}; set {keys}")
 
     def dataset(self, split: str, needs: frozenset[str] = frozenset({"boxes"})) -> SampleDataset:
         """The images of a split; UserError for what is not recognised, or the first fault."""
         self.check_needs(needs, [split], f"data.{split}")
-        source, images = self._source(split), self._own(split).images or self.images
+        own = self._own("train" if self._divided(split) else split)
+        source, images = self.source(split), own.images or self.images
         answers = AnswerChoice(self.answer_vocabulary, self.answer_min_count) if split == "train" else None
-        samples = source.open(needs, Path(images) if images else None, self.on_error, answers, f"data.{split}.images")
+        opened = source.open(needs, Path(images) if images else None, self.on_error, answers, f"data.{split}.images")
         found = source.found
-        where = f" in {samples.folder}" if isinstance(samples, DescribedImages) else ""
+        where = f" in {opened.folder}" if isinstance(opened, DescribedImages) else ""
+        samples = HoldoutPart(opened, self.holdout, split == "val") if self._divided(split) else opened
         logger.info(
             "data.%s: reads %s as %s, because %s; %d images%s",
             split,
@@ -182,8 +191,80 @@ class AutoData(DataConfig):
         own: AutoSplit = getattr(self, split)
         return own
 
-    def _source(self, split: str) -> Source:
+    def _divided(self, split: str) -> bool:
+        """Whether the split is a share of the training images, or what is left of them."""
+        return bool(self.holdout) and split in ("train", "val")
+
+    def source(self, split: str) -> Source:
+        """What the split is read from; UserError where nothing is found."""
+        split = "train" if self._divided(split) else split
         path = self._own(split).path or self.path
+        if path and "://" in path:
+            raise UserError(
+                f"{path} is an address; only what glipv2 data pack wrote is read from there, by data=packed"
+            )
         if not path:
             raise UserError(f"data=auto needs data.path (a folder with splits, or a file) or data.{split}.path")
         return find_source(Path(path).expanduser(), split, f"data.{split}.path")
+
+
+@dataclass
+class PackedSplit:
+    """A split's own pack, where it is another than that of `data.path`."""
+
+    path: str | None = None
+
+
+@dataclass
+class PackedData(DataConfig):
+    """`data=packed`: what `glipv2 data pack` wrote, in a folder or behind an address (https://, s3://, …).
+
+    path: of the pack. on_error: "raise" ends a training at the first shard or picture that can't be read in all tries,
+    "skip" counts and leaves out. window: how many shards' samples are mixed at a time, 0 = all.
+    answer_vocabulary, answer_min_count: as in `CocoData`.
+    """
+
+    provides: ClassVar[frozenset[str]] = frozenset({"boxes", "masks", "phrases", "captions", "questions"})
+    splits: ClassVar[tuple[str, ...]] = ("train", "val", "test", "unseen")
+
+    path: str | None = None
+    train: PackedSplit = field(default_factory=PackedSplit)
+    val: PackedSplit = field(default_factory=PackedSplit)
+    test: PackedSplit = field(default_factory=PackedSplit)
+    unseen: PackedSplit = field(default_factory=PackedSplit)
+    on_error: str = "raise"
+    window: int = WINDOW
+    reading: ReadingConfig = field(default_factory=ReadingConfig)
+    answer_vocabulary: int = 3129
+    answer_min_count: int = 9
+
+    def holds(self, split: str, needs: frozenset[str]) -> frozenset[str]:
+        """As the source of the pack did."""
+        view = open_index(self._files(split)).splits[split].view(needs)
+        return frozenset(view.holds) if view else needs
+
+    def check_needs(self, needs: frozenset[str], splits: Iterable[str], who: str) -> None:
+        """Also refuses packs without them."""
+        super().check_needs(needs, splits, who)
+        check_policy(self.on_error)
+        for split in splits:
+            self.check_split(split)
+            files = self._files(split)
+            find_view(open_index(files), files, split, needs)
+
+    def dataset(self, split: str, needs: frozenset[str] = frozenset({"boxes"})) -> SampleDataset:
+        """The samples of a split; UserError for what is no pack, or lacks them."""
+        self.check_needs(needs, [split], f"data.{split}")
+        answers = AnswerChoice(self.answer_vocabulary, self.answer_min_count) if split == "train" else None
+        samples = PackedSamples(self._files(split), split, needs, answers, self.window)
+        logger.info(
+            "data.%s: %d images in %d shards of %s", split, len(samples), len(samples.shards.shards), samples.files.base
+        )
+        return samples
+
+    def _files(self, split: str) -> ShardFiles:
+        own: PackedSplit = getattr(self, split)
+        path = own.path or self.path
+        if not path:
+            raise UserError(f"data=packed needs data.path (what glipv2 data pack wrote) or data.{split}.path")
+        return ShardFiles(path if "://" in path else str(Path(path).expanduser()), self.reading)

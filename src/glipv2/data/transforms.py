@@ -89,7 +89,8 @@ class ExampleDataset(Dataset[Example]):
                 return self.samples[place]
             except UserError as error:
                 broken[place] = True
-                log.warning("left out of training: %s", error)
+                if not getattr(error, "known", False):  # the other samples of a broken shard
+                    log.warning("left out of training: %s", error)
         raise UserError(f"none of the {len(self)} training pictures can be read; glipv2 data check tells why")
 
     def _short_side(self) -> int | None:

@@ -26,6 +26,10 @@ class DescribedImages(Dataset[Sample]):
         """All that is known of an image, in its original pixels, without decoding the picture."""
         raise NotImplementedError(f"{type(self).__name__} must define truth(index)")
 
+    def name_of(self, index: int) -> str:
+        """`truth(index).name`; readers whose truth takes long say it at once."""
+        return self.truth(index).name
+
     def described_by(self, index: int) -> Path:
         """The file that says what `truth` gives, for messages."""
         raise NotImplementedError(f"{type(self).__name__} must define described_by(index)")

@@ -8,6 +8,7 @@ from typing import Any
 from glipv2.models.core import ModelConfig
 from glipv2.models.text import TextEncoderConfig
 
+AS_WEIGHTS = "as_weights"  # the name of the model that is whatever the weights belong to
 FACTS = (
     ("fusion", "reread_offsets"),
     ("regions", "inclusive_boxes"),
@@ -20,8 +21,11 @@ FACTS = (
 def starting_from(model: ModelConfig, weights: ModelConfig) -> tuple[ModelConfig, tuple[str, ...]]:
     """The model of a run whose whole core comes from the weights of another, and what changed, for its log.
 
-    The facts of FACTS are the weights'; no encoder is fetched or read on its own any more.
+    The facts of FACTS are the weights', and all of it for `model=as_weights`; no encoder is fetched or read on its
+    own any more.
     """
+    if model.name == AS_WEIGHTS:
+        model = weights
     changes: dict[str, dict[str, Any]] = {}
     for part, name in FACTS:
         value = getattr(getattr(weights, part), name)

@@ -1,0 +1,121 @@
+"""Claims about `glipv2 finetune`, from somebody's file to new weights that predict."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+
+from glipv2.checkpoints import WEIGHTS_FILE, record_of, save_weights
+from glipv2.data.shapes import ShapesDataset
+from glipv2.structures import Vocabulary
+from glipv2.tasks.detection import DetectionTask
+
+Command = Callable[..., Any]
+QUICK = ("trainer.max_steps=2", "trainer.progress=false", "trainer.accelerator=cpu", "tracking=off", "data.workers=0")
+
+
+def write_photos(folder: Path, count: int = 6) -> Path:
+    """Shape scenes as somebody's COCO file: one name, "thing"."""
+    folder.mkdir(parents=True)
+    scenes = ShapesDataset("val", count, image_size=64)
+    images, annotations = [], []
+    for index in range(count):
+        sample, truth = scenes[index], scenes.truth(index)
+        Image.fromarray(sample.image.permute(1, 2, 0).numpy()).save(folder / f"{index}.png")
+        images.append({"id": index, "file_name": f"{index}.png", "width": 64, "height": 64})
+        for x1, y1, x2, y2 in truth.boxes.tolist():
+            box = {"bbox": [x1, y1, x2 - x1, y2 - y1], "image_id": index, "category_id": 5}
+            annotations.append({"id": len(annotations), **box})
+    content = {"images": images, "annotations": annotations, "categories": [{"id": 5, "name": "thing"}]}
+    (folder / "instances.json").write_text(json.dumps(content))
+    return folder / "instances.json"
+
+
+@pytest.fixture
+def weights(task: DetectionTask, tmp_path: Path) -> Path:
+    """Of a tiny model that no preset describes."""
+    (tmp_path / "old").mkdir()
+    record = record_of(task.model_config, task.config, Vocabulary(("red circle",)))
+    save_weights(tmp_path / "old" / WEIGHTS_FILE, task.state_dict(), record)
+    return tmp_path / "old"
+
+
+def test_the_plan_says_ten_things_and_trains_nothing(weights: Path, tmp_path: Path, glipv2: Command) -> None:
+    path = write_photos(tmp_path / "photos")
+    ended = glipv2(tmp_path, "finetune", f"data={path}", f"weights={weights}", "trainer.accelerator=cpu", "--plan")
+    assert ended.code == 0, ended.err
+    lines = ended.out.splitlines()
+    assert [line[:9].strip() for line in lines] == [
+        "data", "check", "annotated", "task", "weights", "tune", "batch", "length", "output", "the same",
+    ]  # fmt: skip
+    assert "COCO instances" in lines[0] and "5 images to train on, 1 to validate on, held out" in lines[0]
+    assert "0 errors" in lines[1] and "truth itself scores box AP 1.000" in lines[1]
+    assert lines[3].endswith("detection: there are boxes with names, and no masks")
+    assert "prompt: 5 images are few" in lines[5]
+    assert not (tmp_path / "runs").exists()
+    command = shlex.split(lines[-1].removeprefix("the same").strip())
+    assert command[:2] == ["glipv2", "train"]
+    composed = glipv2(tmp_path, *command[1:], "--cfg", "job")
+    assert composed.code == 0, composed.err
+
+
+@pytest.mark.slow
+def test_a_file_of_boxes_becomes_weights_that_predict(weights: Path, tmp_path: Path, glipv2: Command) -> None:
+    path = write_photos(tmp_path / "photos")
+    words = (f"data={path}", f"weights={weights}", "output=new", f"keep={path}", "tune=lora", *QUICK)
+    ended = glipv2(tmp_path, "finetune", *words, "data.batch_size=2")
+    assert ended.code == 0, ended.err
+    new, old = load_file(tmp_path / "new" / WEIGHTS_FILE), load_file(weights / WEIGHTS_FILE)
+    assert new.keys() == old.keys()
+    assert not torch.equal(new["core.fusion.layers.0.text.query.weight"], old["core.fusion.layers.0.text.query.weight"])
+    retention = json.loads((tmp_path / "new/evaluation/val/retention.json").read_text())
+    assert {"before", "after"} <= retention["detection/box_ap"].keys()
+    assert (tmp_path / "new/evaluation/kept/retention.json").is_file()
+    last = shlex.split(ended.out.splitlines()[-1].partition(":")[2])
+    assert last[:2] == ["glipv2", "predict"]
+    found = glipv2(tmp_path, *last[1:], "threshold=0")
+    assert found.code == 0, found.err
+    content = json.loads((tmp_path / "predictions/predictions.json").read_text())
+    assert content["categories"] == [{"id": 5, "name": "thing"}]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("weights=x",), "data is not set"),
+        (("data=x",), "weights is not set"),
+        (("data=x", "weights"), "expected KEY=VALUE"),
+        (("data=missing", "weights=missing"), "no such file or run folder"),
+    ],
+)
+def test_words_that_lack_something_are_refused(
+    words: tuple[str, ...], message: str, tmp_path: Path, glipv2: Command
+) -> None:
+    ended = glipv2(tmp_path, "finetune", *words)
+    assert ended.code == 2
+    assert message in ended.err
+
+
+def test_faulty_data_is_refused_with_its_first_fault(weights: Path, tmp_path: Path, glipv2: Command) -> None:
+    path = write_photos(tmp_path / "photos")
+    content = json.loads(path.read_text())
+    content["annotations"][0]["category_id"] = 77
+    path.write_text(json.dumps(content))
+    ended = glipv2(tmp_path, "finetune", f"data={path}", f"weights={weights}", "--plan")
+    assert ended.code == 2
+    assert "E106" in ended.err and "data.on_error=skip" in ended.err
+
+
+def test_the_model_of_weights_takes_no_other_settings(tmp_path: Path, glipv2: Command) -> None:
+    ended = glipv2(tmp_path, "train", "model=as_weights", "output=run")
+    assert ended.code == 2 and "give weights=" in ended.err
+    ended = glipv2(tmp_path, "train", "model=as_weights", "weights=x", "model.image.width=8", "output=run")
+    assert ended.code == 2 and "leave out model.KEY=" in ended.err
