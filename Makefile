@@ -7,7 +7,7 @@ RUN    := runs/demo
 NAMES  := a red circle. an orange square. a blue triangle. a cyan heart. an orange star. a cyan star. a purple cross. a blue ring. a yellow square. a green cross. a red star. a red ring.
 
 .DEFAULT_GOAL := help
-.PHONY: install demo test test-fast lint types format docs lock clean help
+.PHONY: install demo bench test test-fast lint types format docs lock clean help
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1|/' | column -t -s '|'
@@ -29,6 +29,10 @@ demo: $(STAMP)  ## train, evaluate, predict and report, on this machine, from no
 	$(BIN)/glipv2 predict weights=$(RUN) images=$(RUN)/scenes text="$(NAMES)" threshold=0.4 output=$(RUN)/predictions
 	$(BIN)/glipv2 report $(RUN)
 	@echo; echo "open $(CURDIR)/$(RUN)/report.html"
+
+bench: $(STAMP)  ## time this machine against GroundingDINO-T and against ourselves; writes docs/performance.md
+	$(BIN)/python scripts/bench.py --json docs/benchmarks/here.json
+	$(BIN)/python scripts/bench.py --render
 
 test: $(STAMP)  ## all tests
 	$(BIN)/python -m pytest -n auto --dist loadfile

@@ -22,7 +22,8 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("structures",),
     ("tokenizer", "pixels", "precision"),
     ("data", "models", "matching", "losses", "metrics", "report"),
-    ("optim", "trainer", "tracking", "callbacks", "runs", "tune", "folders"),
+    ("runs", "checkpoint_files"),
+    ("optim", "trainer", "tracking", "callbacks", "tune", "folders", "saving", "curves_file"),
     ("tasks",),
     ("protocols", "checking", "retention"),
     ("config",),
@@ -46,7 +47,9 @@ FLOORS: tuple[tuple[str, ...], ...] = (
 )
 BESIDE = {
     ("losses", "matching"),
-    ("folders", "runs"),
+    ("callbacks", "saving"),
+    ("callbacks", "trainer"),
+    ("tracking", "curves_file"),
     ("train", "evaluate"),
     ("predict", "inference"),
     ("weights_command", "conversion"),

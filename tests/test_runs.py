@@ -14,6 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
+from glipv2.checkpoint_files import WholeCheckpoints
 from glipv2.checkpoints import record_of, save_weights
 from glipv2.cli import one_interrupt
 from glipv2.config import TrainConfig
@@ -22,7 +23,7 @@ from glipv2.runs import claim_folder, output_folder, write_json
 from glipv2.structures import Vocabulary
 from glipv2.tasks.detection import DetectionTask
 from glipv2.train import train
-from glipv2.trainer import interrupts_as_such, whole_checkpoints
+from glipv2.trainer import interrupts_as_such
 
 Command = Callable[..., Any]
 
@@ -137,7 +138,7 @@ def test_files_that_could_not_be_finished_are_not_there(
     def fail(*_: Any) -> NoReturn:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    whole_checkpoints().save_checkpoint({"step": 1}, tmp_path / "last.ckpt")
+    WholeCheckpoints().save_checkpoint({"step": 1}, tmp_path / "last.ckpt")
     record = record_of(task.model_config, task.config, Vocabulary(("cat",)))
     with pytest.raises(UserError, match="can't be written"):
         save_weights(tmp_path / "missing/weights.safetensors", task.state_dict(), record)
@@ -145,7 +146,7 @@ def test_files_that_could_not_be_finished_are_not_there(
     for write in (
         lambda: write_json(tmp_path / "metrics.json", {}),
         lambda: save_weights(tmp_path / "weights.safetensors", task.state_dict(), record),
-        lambda: whole_checkpoints().save_checkpoint({"step": 2}, tmp_path / "last.ckpt"),
+        lambda: WholeCheckpoints().save_checkpoint({"step": 2}, tmp_path / "last.ckpt"),
     ):
         with pytest.raises(OSError, match="No space"):
             write()
@@ -154,14 +155,14 @@ def test_files_that_could_not_be_finished_are_not_there(
 
 
 def test_a_checkpoint_half_written_spares_the_one_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def cut(checkpoint: Any, path: str) -> NoReturn:
-        Path(path).write_bytes(b"half")
+    def cut(checkpoint: Any, file: Any) -> NoReturn:
+        file.write(b"half")
         raise KeyboardInterrupt
 
-    whole_checkpoints().save_checkpoint({"step": 1}, tmp_path / "last.ckpt")
-    monkeypatch.setattr("lightning_fabric.plugins.io.torch_io._atomic_save", cut)
+    WholeCheckpoints().save_checkpoint({"step": 1}, tmp_path / "last.ckpt")
+    monkeypatch.setattr("glipv2.checkpoint_files.torch.save", cut)
     with pytest.raises(KeyboardInterrupt):
-        whole_checkpoints().save_checkpoint({"step": 2}, tmp_path / "last.ckpt")
+        WholeCheckpoints().save_checkpoint({"step": 2}, tmp_path / "last.ckpt")
     assert torch.load(tmp_path / "last.ckpt", weights_only=True) == {"step": 1}
     assert [path.name for path in tmp_path.iterdir()] == ["last.ckpt"]
 

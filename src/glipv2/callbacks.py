@@ -11,45 +11,33 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback, LearningRateMonitor, ModelCheckpoint, RichProgressBar
-from pytorch_lightning.trainer.states import TrainerFn
 from torch import nn
 
+from glipv2.checkpoint_files import LAST
 from glipv2.errors import UserError
+from glipv2.saving import LastCheckpoint, StepSeeds
+from glipv2.trainer import TrainerConfig
 
 log = logging.getLogger(__name__)
 
 
-def training_callbacks(folder: Path, monitor: str, progress: bool, loggers: bool) -> list[Callback]:
+def training_callbacks(folder: Path, monitor: str, trainer: TrainerConfig, seed: int, loggers: bool) -> list[Callback]:
     """Best and last checkpoint under `folder`, progress for a terminal or a log file, learning rates."""
     callbacks: list[Callback] = [
+        StepSeeds(seed),
+        LastCheckpoint(folder / "checkpoints" / LAST, trainer.save_every, trainer.save_minutes),
         ModelCheckpoint(
-            dirpath=folder / "checkpoints", filename="best", monitor=monitor, mode="max", save_top_k=1, save_last=True,
+            dirpath=folder / "checkpoints", filename="best", monitor=monitor, mode="max", save_top_k=1,
             auto_insert_metric_name=False, enable_version_counter=False,
         ),
-        SaveOnInterrupt(folder / "checkpoints/last.ckpt"),
         StopOnNonFinite(),
         Throughput(),
     ]  # fmt: skip
-    if progress:
+    if trainer.progress:
         callbacks.append(RichProgressBar(refresh_rate=5) if sys.stdout.isatty() else ProgressLines())
     if loggers:
         callbacks.append(LearningRateMonitor(logging_interval="step"))
     return callbacks
-
-
-class SaveOnInterrupt(Callback):
-    """Ctrl-C loses no step: the state is saved before training ends.
-
-    Not in the final evaluation: the best weights are in place then, and the last ones already saved.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        training = trainer.state.fn == TrainerFn.FITTING
-        if isinstance(exception, KeyboardInterrupt) and training and trainer.global_step > 0:
-            trainer.save_checkpoint(self.path)
 
 
 class StopOnNonFinite(Callback):

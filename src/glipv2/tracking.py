@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import logging
 import os
 from collections.abc import Mapping
@@ -36,9 +35,14 @@ class TrackingConfig:
         if self.mode not in MODES:
             raise UserError(f"tracking.mode: no mode '{self.mode}'; {nearest(self.mode, MODES)}")
 
-    def build(self, folder: Path, name: str, config: Mapping[str, Any]) -> list[Logger]:
-        """CSV in the run's folder, and W&B when it is on. W&B failing never stops a run."""
-        loggers: list[Logger] = [_csv_logger(folder)]
+    def build(self, folder: Path, name: str, config: Mapping[str, Any], steps: int = 0) -> list[Logger]:
+        """CSV in the run's folder, and W&B when it is on. W&B failing never stops a run.
+
+        steps: how many a run that goes on has done.
+        """
+        from glipv2.curves_file import CurvesLogger
+
+        loggers: list[Logger] = [CurvesLogger(folder, steps)]
         if self.mode != "off":
             try:
                 loggers.append(self._wandb(folder, name, config))
@@ -56,23 +60,6 @@ class TrackingConfig:
         )  # fmt: skip
         _ = logger.experiment  # starts the run now, so that a failure shows here
         return logger
-
-
-def _csv_logger(folder: Path) -> Logger:
-    """Goes on with a metrics.csv that is already there: Lightning alone would delete a resumed run's curves."""
-    from pytorch_lightning.loggers import CSVLogger
-    from pytorch_lightning.utilities import rank_zero_only
-
-    path = folder / "metrics.csv"
-    earlier: list[dict[str, Any]] = []
-    if path.is_file():
-        with path.open(encoding="utf-8", newline="") as file:
-            earlier = [{name: value for name, value in row.items() if value} for row in csv.DictReader(file)]
-    logger = CSVLogger(save_dir=str(folder), name="", version="")
-    if earlier and getattr(rank_zero_only, "rank", 0) == 0:
-        logger.experiment.metrics.extend(earlier)
-        logger.save()
-    return logger
 
 
 def end_tracking(loggers: list[Logger]) -> None:

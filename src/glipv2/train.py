@@ -16,6 +16,7 @@ from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities import rank_zero_only
 
 from glipv2.callbacks import Throughput, parameter_count, training_callbacks
+from glipv2.checkpoint_files import LAST, fault_of, newest_whole, remove_partials, steps_in
 from glipv2.checkpoints import WEIGHTS_FILE, Checkpoint, read_checkpoint, record_of, save_weights
 from glipv2.config import TrainConfig, to_plain
 from glipv2.data.datamodule import DataModule
@@ -25,6 +26,7 @@ from glipv2.models.conventions import starting_from
 from glipv2.models.weights import load_into
 from glipv2.report.summary import show_rows
 from glipv2.runs import claim_folder, environment, write_json, write_metrics, write_text
+from glipv2.saving import LastCheckpoint
 from glipv2.tasks.base import Task
 from glipv2.tracking import end_tracking, log_facts
 from glipv2.trainer import interrupts_as_such
@@ -36,15 +38,15 @@ log = logging.getLogger(__name__)
 def train(config: TrainConfig, folder: Path) -> dict[str, float]:
     """Trains, evaluates the best checkpoint, and leaves everything in `folder`; returns the scores."""
     config.check()
+    goes_on = bool(config.resume) and _run_folder(Path(str(config.resume)).expanduser()) == folder.resolve()
     resume = _checkpoint_to_resume(config)
-    goes_on = resume is not None and Path(resume).resolve().parent.parent == folder.resolve()
     # only the run that goes on may be written over; processes that a run starts for more devices claim nothing
     claim = None if goes_on or getattr(rank_zero_only, "rank", 0) > 0 else claim_folder(folder)
     try:
         return _trained(config, folder, resume)
     except BaseException as end:
         early = type(end) is KeyboardInterrupt  # later ones come as Interrupted
-        saved = (folder / "checkpoints/last.ckpt").exists()
+        saved = (folder / "checkpoints" / LAST).exists()
         if claim and not saved and (early or not (folder / "metrics.csv").exists()):
             claim.give_back()
         if early:
@@ -53,7 +55,7 @@ def train(config: TrainConfig, folder: Path) -> dict[str, float]:
         raise
 
 
-def _trained(config: TrainConfig, folder: Path, resume: str | None) -> dict[str, float]:
+def _trained(config: TrainConfig, folder: Path, resume: Path | None) -> dict[str, float]:
     """Builds everything and runs; the folder is ours."""
     start = _start(config, resume)
     if start:
@@ -64,7 +66,7 @@ def _trained(config: TrainConfig, folder: Path, resume: str | None) -> dict[str,
     task = build_task(config, None if resume else start, data.answers)
     del start  # its tensors are in the task, and a training is long
     task.record = record_of(task.model_config, config.task, data.vocabulary, data.answers)
-    loggers = _begin(config, folder, task)
+    loggers = _begin(config, folder, task, steps_in(resume) if resume else 0)
     try:
         if data.skipped:
             log_facts(loggers, {"skipped_records": data.skipped})
@@ -74,18 +76,19 @@ def _trained(config: TrainConfig, folder: Path, resume: str | None) -> dict[str,
 
 
 def _run(
-    config: TrainConfig, folder: Path, task: Task, data: DataModule, loggers: list[Logger], resume: str | None,
+    config: TrainConfig, folder: Path, task: Task, data: DataModule, loggers: list[Logger], resume: Path | None,
     started: float,
 ) -> dict[str, float]:  # fmt: skip
     """Fits and scores; everything around is ready."""
-    callbacks = training_callbacks(folder, config.task.monitor, config.trainer.progress, bool(loggers))
+    callbacks = training_callbacks(folder, config.task.monitor, config.trainer, config.seed, bool(loggers))
+    saving = next(callback for callback in callbacks if isinstance(callback, LastCheckpoint))
     trainer = config.trainer.build(folder, callbacks, loggers, config.task.skips())
     log.info("trains on %s in %s", trainer.strategy.root_device, trainer.precision)
     steps = config.trainer.max_steps
-    with interruptible(lambda: f"at step {trainer.global_step} of {steps}; it is saved in {folder}", trainer):
-        trainer.fit(task, datamodule=data, ckpt_path=resume)
+    with interruptible(lambda: f"at step {saving.saved_step} of {steps}; it is saved in {folder}", saving.path):
+        trainer.fit(task, datamodule=data, ckpt_path=resume, weights_only=True)
     trained = time.perf_counter()
-    with interruptible(lambda: f"in the final evaluation; training is complete and saved in {folder}", trainer):
+    with interruptible(lambda: f"in the final evaluation; training is complete and saved in {folder}", saving.path):
         scores = _finish(config, folder, task, data, trainer)
     speed = next(callback.images_per_second for callback in callbacks if isinstance(callback, Throughput))
     scores |= {
@@ -111,13 +114,13 @@ def _run(
 
 
 @contextmanager
-def interruptible(told: Callable[[], str], trainer: pl.Trainer) -> Iterator[None]:
-    """Ctrl-C below says what is kept, once there is a step to keep."""
+def interruptible(told: Callable[[], str], saved: Path) -> Iterator[None]:
+    """Ctrl-C below says what is kept, once something is."""
     try:
         with interrupts_as_such():
             yield
     except KeyboardInterrupt as end:
-        if trainer.global_step == 0:
+        if not saved.is_file():
             raise
         raise Interrupted(told(), resumable=True) from end
 
@@ -132,12 +135,11 @@ def build_task(config: TrainConfig, start: Checkpoint | None = None, answers: Se
     task.optim.freeze(task)
     log.info("%s", trainable_parameters(task))
     task.train()
-    if config.trainer.channels_last:
-        task = task.to(memory_format=torch.channels_last)
+    config.trainer.prepare(task)
     return task
 
 
-def _start(config: TrainConfig, resume: str | None) -> Checkpoint | None:
+def _start(config: TrainConfig, resume: Path | None) -> Checkpoint | None:
     """What the run starts from; a file that is broken or holds code is refused before anything is built."""
     source = resume or config.weights
     return read_checkpoint(source) if source else None
@@ -163,8 +165,8 @@ def _take_over(task: Task, config: TrainConfig, start: Checkpoint) -> None:
         )
 
 
-def _begin(config: TrainConfig, folder: Path, task: Task) -> list[Logger]:
-    """Writes what is known before step 0 and opens the trackers."""
+def _begin(config: TrainConfig, folder: Path, task: Task, steps: int) -> list[Logger]:
+    """Writes what is known before the first step and opens the trackers; steps: that are done already."""
     write_text(folder / "config.yaml", OmegaConf.to_yaml(to_plain(config)))
     write_json(folder / "environment.json", environment())
     log.info(
@@ -174,7 +176,7 @@ def _begin(config: TrainConfig, folder: Path, task: Task) -> list[Logger]:
         parameter_count(task) / 1e6,
         folder,
     )
-    return config.tracking.build(folder, config.name, to_plain(config))
+    return config.tracking.build(folder, config.name, to_plain(config), steps)
 
 
 def _finish(config: TrainConfig, folder: Path, task: Task, data: DataModule, trainer: pl.Trainer) -> dict[str, float]:
@@ -200,11 +202,25 @@ def _splits(config: TrainConfig) -> Sequence[str]:
     return list(dict.fromkeys([config.split, *config.also_evaluate]))
 
 
-def _checkpoint_to_resume(config: TrainConfig) -> str | None:
+def _checkpoint_to_resume(config: TrainConfig) -> Path | None:
+    """The newest whole checkpoint of the run, None where it was killed before its first; or the file given."""
     if not config.resume:
         return None
     path = Path(config.resume).expanduser()
-    path = path / "checkpoints/last.ckpt" if path.is_dir() else path
-    if not path.is_file():
-        raise UserError(f"resume={config.resume}: no checkpoint at {path}")
-    return str(path)
+    if path.is_file():
+        fault = fault_of(path)
+        if fault:
+            raise UserError(f"resume={config.resume}: {fault}; give the run's folder to take another checkpoint")
+        return path
+    if not (path / "config.yaml").is_file():
+        raise UserError(f"resume={config.resume}: no run is there; expected a folder with config.yaml in it")
+    remove_partials(path / "checkpoints")
+    found = newest_whole(path / "checkpoints")
+    if found is None:
+        log.info("%s has no checkpoint yet: it begins anew", path)
+    return found
+
+
+def _run_folder(resume: Path) -> Path:
+    """The folder of the run that a `resume` names, by itself or by one of its checkpoints."""
+    return resume.resolve() if resume.is_dir() else resume.resolve().parent.parent

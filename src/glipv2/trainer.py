@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from glipv2.errors import UserError
+from torch import nn
+
+from glipv2.errors import UserError, nearest
+from glipv2.models.recompute import PARTS, recompute_blocks
 from glipv2.precision import resolved_precision
 
 if TYPE_CHECKING:
     import pytorch_lightning as pl
-    from lightning_fabric.plugins import CheckpointIO
     from pytorch_lightning.callbacks import Callback
     from pytorch_lightning.loggers import Logger
+
+
+def compilers() -> list[str]:
+    """The backends of torch.compile."""
+    import torch
+
+    return list(torch.compiler.list_backends(exclude_tags=()))
 
 
 @contextmanager
@@ -30,31 +38,16 @@ def interrupts_as_such() -> Iterator[None]:
         raise
 
 
-def whole_checkpoints() -> CheckpointIO:
-    """Checkpoints appear whole or not at all: Lightning's own writing moves them over from /tmp, byte by byte."""
-    from lightning_fabric.plugins import TorchCheckpointIO
-
-    class WholeCheckpoints(TorchCheckpointIO):
-        def save_checkpoint(
-            self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None
-        ) -> None:
-            partial = f"{path}.partial"
-            try:
-                super().save_checkpoint(checkpoint, partial, storage_options)
-                os.replace(partial, path)
-            finally:
-                Path(partial).unlink(missing_ok=True)
-
-    return WholeCheckpoints()
-
-
 @dataclass
 class TrainerConfig:
     """What people change of `pytorch_lightning.Trainer`; everything else goes through `options`.
 
     val_every: optimiser steps between validations (0 = only at the end); clip: gradient norm bound;
     channels_last: memory layout of images and convolutions; precision: Lightning's, or auto, see
-    `resolved_precision`.
+    `resolved_precision`; save_every (optimiser steps) and save_minutes: how often last.ckpt is written between
+    validations, after which it always is (0 = not by this). grad_checkpointing: parts of the model (image, text,
+    fusion) whose blocks compute their insides again in the backward pass instead of keeping them. compile: the
+    backend of torch.compile for the encoders, the tower and the region head, as inductor ("" = not compiled).
     """
 
     max_steps: int = 1000
@@ -68,11 +61,37 @@ class TrainerConfig:
     log_every: int = 20
     channels_last: bool = True
     progress: bool = True
+    save_every: int = 0
+    save_minutes: float = 10.0
+    grad_checkpointing: list[str] = field(default_factory=list)
+    compile: str = ""
     options: dict[str, Any] = field(default_factory=dict)
 
     def check(self) -> None:
         """UserError for settings that this machine or Lightning can't follow."""
+        if self.compile and self.compile not in compilers():
+            raise UserError(f"trainer.compile: no backend '{self.compile}'; {nearest(self.compile, compilers())}")
+        unknown = [part for part in self.grad_checkpointing if part not in PARTS]
+        if unknown:
+            raise UserError(f"trainer.grad_checkpointing: no part '{unknown[0]}'; {nearest(unknown[0], PARTS)}")
         self.build(None, [], [])
+
+    def prepare(self, task: nn.Module) -> None:
+        """Gives a task the memory layout, the recomputed blocks and the compiled parts that are asked for.
+
+        Names and values of its tensors stay as they are.
+        """
+        import torch
+
+        if self.channels_last:
+            task.to(memory_format=torch.channels_last)
+        core = task.core
+        assert isinstance(core, nn.Module), "a task has a core"
+        recompute_blocks(core, self.grad_checkpointing)
+        if self.compile:
+            for part in (core.image, core.text, core.fusion, getattr(task, "regions", None)):
+                if isinstance(part, nn.Module):
+                    part.compile(backend=self.compile)
 
     def build(
         self, folder: Path | None, callbacks: Sequence[Callback], loggers: Sequence[Logger], skips: bool = False
@@ -83,6 +102,8 @@ class TrainerConfig:
         """
         import pytorch_lightning as pl
         from lightning_fabric.utilities.exceptions import MisconfigurationException
+
+        from glipv2.checkpoint_files import WholeCheckpoints
 
         every = (self.val_every or self.max_steps) * self.accumulate  # Lightning counts batches here
         settings: dict[str, Any] = {
@@ -104,7 +125,7 @@ class TrainerConfig:
             "default_root_dir": str(folder) if folder else None,
             "logger": list(loggers) or False,
             "callbacks": list(callbacks),
-            "plugins": [whole_checkpoints()],
+            "plugins": [WholeCheckpoints()],
         }
         try:
             trainer = pl.Trainer(**{**settings, **self.options})

@@ -160,6 +160,11 @@ def _opened(source: Input) -> tuple[str, SampleDataset]:
     if source.path.suffix.lower() in SUFFIXES or (source.path.is_dir() and source.known is None):
         return "pictures", LoosePictures(source.path)
     known = source.known or recognise(source.path)[0]
+    if known.format is Format.PACKED:
+        raise UserError(
+            f"{known.path} holds packed shards, whose records were checked when they were packed; check what they were "
+            "packed from (every read compares them with the checksums of their index)"
+        )
     needs = GIVES[known.format] - {"masks"}
     opener = Source(known, source.own_split)
     return known.format.value, opener.open(needs, source.images, "skip", None, IMAGES_KEY)

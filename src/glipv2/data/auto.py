@@ -14,6 +14,7 @@ from glipv2.data.dataset import SampleDataset
 from glipv2.data.flickr30k import Flickr30kDataset
 from glipv2.data.formats import Format, Recognised, recognise, with_images
 from glipv2.data.joined import AnswerChoice
+from glipv2.data.karpathy import KarpathyCaptions
 from glipv2.data.lvis import LvisDataset
 from glipv2.data.mdetr import MdetrDataset
 from glipv2.data.objects365 import Objects365Dataset
@@ -43,6 +44,7 @@ GIVES = {
     Format.FLICKR30K: GROUNDED,
     Format.REFERENCES: GROUNDED,
     Format.CAPTIONS: frozenset({"captions"}),
+    Format.KARPATHY: frozenset({"captions"}),
     Format.QUESTIONS: frozenset({"questions"}),
     Format.ANSWERS: frozenset({"questions"}),
     Format.PACKED: frozenset({"boxes", "masks", "phrases", "captions", "questions"}),
@@ -56,6 +58,13 @@ FILES: dict[Format, Open] = {
     Format.ODVG_GROUNDING: lambda path, images, _, on_error: OdvgGrounding(path, images, on_error=on_error),
     Format.MDETR: lambda path, images, _, on_error: MdetrDataset(path, images, on_error=on_error),
     Format.REFERENCES: lambda path, images, _, on_error: ReferencesDataset(path, images, on_error=on_error),
+}
+
+OpenSplit = Callable[[Path, Path, str, str], SampleDataset]  # (annotations, images, split, on_error)
+OF_SPLIT: dict[Format, OpenSplit] = {
+    Format.VOC: lambda path, images, split, on_error: VocDataset(path, split, images, on_error=on_error),
+    Format.FLICKR30K: lambda path, images, split, on_error: Flickr30kDataset(path, images, split, on_error=on_error),
+    Format.KARPATHY: lambda path, images, split, on_error: KarpathyCaptions(path, images, split, on_error=on_error),
 }
 
 
@@ -100,11 +109,10 @@ class Source:
             return YoloDataset(found.path, split, with_masks=masks, on_error=on_error)
         if found.format is Format.VOC and images is None and (found.path / "JPEGImages").is_dir():
             return VocDataset(found.path, split, on_error=on_error)
-        folder = images or image_folder(with_images(found, split) if split else found, key)
-        if found.format is Format.VOC:
-            return VocDataset(found.path, split, folder, on_error=on_error)
-        if found.format is Format.FLICKR30K:
-            return Flickr30kDataset(found.path, folder, split, on_error=on_error)
+        inside = split and found.format is not Format.KARPATHY  # of a folder, whose files name their images
+        folder = images or image_folder(with_images(found, split) if inside else found, key)
+        if found.format in OF_SPLIT:
+            return OF_SPLIT[found.format](found.path, folder, split, on_error)
         if found.format in FILES:
             return FILES[found.format](found.path, folder, masks, on_error)
         where = key.removesuffix(".images")

@@ -91,6 +91,8 @@ def _sources(path: Path, split: str | None) -> dict[str, Source]:
 
 def _writer(found: Recognised, target: str) -> Write:
     """UserError where the layout can hold nothing of what there is."""
+    if found.format is Format.PACKED:
+        raise UserError(f"{found.path} holds packed shards; convert what they were packed from")
     gives = GIVES[found.format]
     writers = CAPTIONS if gives == GROUNDED else CLASSES
     if "boxes" not in gives:

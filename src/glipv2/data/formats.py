@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from glipv2.data.faults import RecordError, read_json, read_lines
+from glipv2.data.karpathy import file_names, is_karpathy, karpathy_splits
 from glipv2.data.shards.layout import INDEX, is_index, read_index
 from glipv2.data.voc import read_xml, voc_splits
 from glipv2.data.yolo import read_description, yolo_splits
@@ -29,6 +30,7 @@ class Format(Enum):
     LVIS = "LVIS v1"
     OBJECTS365 = "Objects365"
     CAPTIONS = "COCO captions"
+    KARPATHY = "Karpathy's caption splits"
     QUESTIONS = "VQA v2 questions"
     ANSWERS = "VQA v2 annotations"
     MDETR = "MDETR grounding"
@@ -90,6 +92,10 @@ def _recognised(path: Path, stamp: tuple[int, int]) -> Recognised:
         content = read_description(path)
         return Recognised(path, Format.YOLO, "it has names and splits", splits=yolo_splits(content))
     content, seen = _content_of(path)
+    if not seen and is_karpathy(content):
+        own = _names(_records(content, "images"), file_names)
+        why = "its images have sentences and a split"
+        return Recognised(path, Format.KARPATHY, why, own, karpathy_splits(content))
     for known in BY_LINE if seen else BY_CONTENT:
         found = known(content)
         if found is not None:

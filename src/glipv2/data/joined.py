@@ -76,6 +76,14 @@ class ImageFiles(DescribedImages):
         if not len(self):
             raise UserError(f"{self.source}: no image to read; expected records in 'images', or files named by number")
 
+    @classmethod
+    def named(cls, folder: Path, names: Mapping[int, str], source: Path) -> ImageFiles:
+        """Those of the names, by id, that a file gives without their sizes."""
+        found = cls.__new__(cls)
+        found.folder, found.source, found.dropped, found._sizes = folder, source, frozenset(), None
+        found._ids, found._names = np.array(list(names), np.int64), np.array(list(names.values()), np.str_)
+        return found
+
     @property
     def image_ids(self) -> Sequence[int]:
         """In order."""

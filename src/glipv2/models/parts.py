@@ -67,7 +67,12 @@ class Parts:
         return self._part(
             "chooser",
             lambda: model.answers.build(
-                self.core.image_width, self.core.text_width, model.image.levels, model.regions.first_stride, count
+                self.core.image_width,
+                self.core.text_width,
+                model.image.levels,
+                model.regions.first_stride,
+                count,
+                model.regions.boxes,
             ),
         )
 

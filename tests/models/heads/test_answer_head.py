@@ -9,9 +9,11 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
+from glipv2.errors import UserError
 from glipv2.models.fusion import flatten_levels
-from glipv2.models.heads.answers import AnswerHead, AnswerHeadConfig, position_code
-from glipv2.structures import Features, RegionOutputs, TextBatch
+from glipv2.models.heads.answers import AnswerHead, AnswerHeadConfig
+from glipv2.models.heads.evidence import position_code
+from glipv2.structures import BoxConvention, Features, RegionOutputs, TextBatch
 
 CONFIG = AnswerHeadConfig(width=16, heads=4, dropout=0.0)
 
@@ -26,7 +28,9 @@ def features(seed: int = 0, texts: int = 2, sides: tuple[int, ...] = (8, 4)) -> 
 
 def head(config: AnswerHeadConfig = CONFIG) -> AnswerHead:
     torch.manual_seed(0)
-    return config.build(image_width=12, text_width=10, levels=2, first_stride=8, answers=5).eval()
+    return config.build(
+        image_width=12, text_width=10, levels=2, first_stride=8, answers=5, boxes=BoxConvention()
+    ).eval()
 
 
 def answered(own: Features, model: AnswerHead | None = None) -> Tensor:
@@ -70,12 +74,15 @@ def test_everything_that_is_given_is_read(part: str) -> None:
     assert not torch.isclose(changed[0], answered(own)[0], atol=1e-6).all()
 
 
-@pytest.mark.parametrize("waves", [0, 6])
-def test_a_mirrored_image_looks_different_only_where_positions_are_known(waves: int) -> None:
+def test_a_mirrored_image_looks_different() -> None:
     own = features()
     mirrored = replace(own, levels=tuple(level.flip(-1) for level in own.levels))
-    model = head(replace(CONFIG, waves=waves))
-    assert torch.allclose(answered(own, model), answered(mirrored, model), atol=1e-5) == (waves == 0)
+    assert not torch.allclose(answered(own), answered(mirrored), atol=1e-5)
+
+
+def test_a_position_code_without_waves_is_refused() -> None:
+    with pytest.raises(UserError, match=r"model\.answers\.waves: expected at least 1, but got 0"):
+        head(replace(CONFIG, waves=0))
 
 
 def test_positions_are_absolute_pixels() -> None:
@@ -90,7 +97,7 @@ def test_positions_are_absolute_pixels() -> None:
 
 def test_how_much_there_is_of_something_can_be_seen() -> None:
     """A weighted mean of equal rows is the same however many they are; the empty place makes it differ."""
-    model = head(replace(CONFIG, waves=0))
+    model = head()
     one = torch.zeros(1, 12, 8, 8)
     one[0, :, 2, 2] = 5
     three = one.clone()
@@ -128,3 +135,13 @@ def test_what_words_are_aligned_with_changes_the_answer() -> None:
     regions = regions_of(own)
     other = replace(regions, alignment_logits=regions.alignment_logits.roll(5, dims=1))
     assert not torch.isclose(head()(own, text, other), head()(own, text, regions), atol=1e-5).all(dim=-1).any()
+
+
+def test_how_large_and_where_aligned_boxes_are_changes_the_answer() -> None:
+    own = features()
+    text = TextBatch(torch.zeros(2, 6, dtype=torch.int64), own.token_mask)
+    regions = regions_of(own)
+    anchors = torch.tensor([8.0, 8.0, 40.0, 40.0]).expand(80, 4)
+    said = [head()(own, text, replace(regions, anchors=some)) for some in (anchors, anchors * 2, anchors + 32)]
+    assert not torch.allclose(said[0], said[1], atol=1e-5)
+    assert not torch.allclose(said[0], said[2], atol=1e-5)

@@ -1,0 +1,90 @@
+"""Training steps: forward, losses, backward, clipping and optimiser, of `nano` and of GLIP-T."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+
+import torch
+from torch import Tensor
+
+from bench_cases.bench import Bench
+from bench_cases.memory import peak_on_gpu
+from bench_cases.models import Detector, images, names
+from bench_cases.result import GIGABYTES, RATE, SECONDS, Row
+from glipv2.optim import OptimConfig
+from glipv2.structures import RegionTargets
+from glipv2.structures.batches import PromptBatch
+
+BOXES = 8  # an image
+
+
+class Training:
+    """A detector in training and one batch; `step` is one optimiser step on it."""
+
+    def __init__(self, preset: str, device: torch.device, size: tuple[int, int], count: int, asked: int) -> None:
+        torch.manual_seed(0)
+        self.detector = Detector(preset, device).train()
+        self.detector.to(memory_format=torch.channels_last)  # as `trainer.channels_last` does
+        self.device = device
+        self.images = images(size, device, count)
+        (self.prompts,) = self.detector.prompts(names(asked), count=count)
+        self.targets = random_targets(self.prompts, size)
+        self.optimizer, _ = OptimConfig(warmup_steps=0).build(self.detector, 1000)
+        self.parameters = [one for one in self.detector.parameters() if one.requires_grad]
+
+    def step(self, precision: torch.dtype = torch.float32) -> Tensor:
+        """The loss before the step."""
+        mixed = torch.autocast(self.device.type, precision) if precision != torch.float32 else nullcontext()
+        with mixed:
+            levels = self.detector.core.image(self.images.pixels)
+            terms = self.detector.grounding.step(levels, self.prompts, self.targets, None).terms
+            loss = torch.stack(list(terms.values())).sum()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.parameters, 1.0)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        return loss.detach()
+
+
+def random_targets(prompts: PromptBatch, size: tuple[int, int]) -> RegionTargets:
+    """Boxes of all sizes, each named by one of the prompt's phrases."""
+    count, phrases, _ = prompts.phrase_map.shape
+    generator = torch.Generator().manual_seed(0)
+    height, width = size
+    corners = torch.rand(count, BOXES, 2, generator=generator) * torch.tensor([width, height]) * 0.7
+    sides = torch.rand(count, BOXES, 2, generator=generator) * torch.tensor([width, height]) * 0.25 + 8
+    boxes = torch.cat([corners, corners + sides], dim=-1).to(prompts.phrase_map.device)
+    named = torch.arange(BOXES) % phrases
+    mask = torch.ones(count, BOXES, dtype=torch.bool, device=boxes.device)
+    return RegionTargets(boxes, mask, prompts.phrase_map[:, named])
+
+
+def nano_step(bench: Bench) -> Iterator[Row]:
+    """`nano`, batch 16 at 128 px, 20 names: the demo's training."""
+    size, count = (bench.full, 2) if bench.tiny else ((128, 128), 16)
+    yield from _step(bench, "nano", size, count, 20)
+
+
+def glip_t_step(bench: Bench) -> Iterator[Row]:
+    """GLIP-T, batch 2, 80 names, at the released size on a GPU and at a smaller one on a CPU."""
+    yield from _step(bench, "glip_t", bench.size, 2, 80)
+
+
+def _step(bench: Bench, preset: str, size: tuple[int, int], count: int, asked: int) -> Iterator[Row]:
+    name = f"{preset}, batch {count} at {size[0]}×{size[1]}, {asked} names"
+    training = Training(preset, bench.device, size, count, asked)
+    ways: dict[str, Callable[[], Tensor]] = {"float32": training.step}
+    if bench.on_gpu or has_bf16():
+        ways["bf16 mixed"] = lambda: training.step(torch.bfloat16)
+    for way, timing in bench.times(ways, rounds=None if bench.on_gpu or preset == "nano" else 2).items():
+        yield Row("training", f"{name}, {way}: one step", timing.median, SECONDS, ways={way: timing.seconds})
+        yield Row("training", f"{name}, {way}", count / timing.median, RATE)
+        if bench.on_gpu:
+            held = peak_on_gpu(training.detector, ways[way])
+            yield Row("training", f"{name}, {way}: peak memory without optimiser state", held / 1e9, GIGABYTES)
+
+
+def has_bf16() -> bool:
+    """Whether this CPU multiplies in bfloat16 itself; without that it is slower than float32."""
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
