@@ -13,9 +13,10 @@ from torch import Tensor, nn
 
 from glipv2.models import Core
 from glipv2.models.cross_attention import CrossAttention
-from glipv2.models.dyconv import TAPS, ModulatedConv
+from glipv2.models.deformable import TAPS
+from glipv2.models.dyconv import ModulatedConv
 from glipv2.models.heads.regions import RegionHead
-from glipv2.structures import TextBatch
+from glipv2.structures import Features, TextBatch
 
 
 class TextGraph(nn.Module):
@@ -44,8 +45,6 @@ class DetectorGraph(nn.Module):
 
         Alignment logits [B, R, L], box deltas [B, R, 4] and centerness logits [B, R].
         """
-        from glipv2.structures import Features
-
         text = TextBatch(token_mask.long(), token_mask)  # the tower asks the text for its mask alone
         levels, fused = self.fusion(self.image(pixels), tokens, text, True)
         found = self.regions(Features(levels, fused, token_mask))
@@ -80,7 +79,7 @@ def sampled_convolution(
     level [B, D, H, W], offsets [B, 18, h, w] as (dy, dx) of each tap, mask [B, 9, h, w]; as torchvision's
     deform_conv2d: nothing lies outside the level.
     """
-    batch, width, height, breadth = level.shape
+    batch, _, height, breadth = level.shape
     rows, columns = offsets.shape[-2:]
     shift = offsets.unflatten(1, (TAPS, 2))  # [B, 9, (dy, dx), h, w]
     taps = torch.arange(3, device=level.device, dtype=level.dtype) - 1

@@ -66,9 +66,7 @@ def _row(
     return ParityRow(len(vocabulary.names), len(images), size[0], size[1], boxes, scores)
 
 
-def _told(
-    outputs: RegionOutputs, prompt: PromptBatch, size: torch.Size, task: DetectionTask
-) -> tuple[Tensor, Tensor]:
+def _told(outputs: RegionOutputs, prompt: PromptBatch, size: torch.Size, task: DetectionTask) -> tuple[Tensor, Tensor]:
     """Clipped boxes [B, R, 4] as shares of the sides, and scores [B, R, P] of every region and phrase."""
     convention = task.regions.config.boxes
     height, width = int(size[0]), int(size[1])
@@ -84,7 +82,11 @@ def _told(
 def vocabularies_for(own: Vocabulary) -> list[Vocabulary]:
     """Three that differ in number and words: the model's first names, one name, and names of something else."""
     first = Vocabulary(own.names[:12])
-    return [first, Vocabulary(("traffic light",)), Vocabulary(("person", "fire hydrant", "a dog on a red mat", "stop sign"))]
+    return [
+        first,
+        Vocabulary(("traffic light",)),
+        Vocabulary(("person", "fire hydrant", "a dog on a red mat", "stop sign")),
+    ]
 
 
 def table(rows: Sequence[ParityRow]) -> list[list[str]]:

@@ -110,8 +110,9 @@ def refuse_drift(rows: list[ParityRow], tolerance: float) -> None:
     worst = max(rows, key=lambda row: row.worst if row.worst == row.worst else float("inf"))
     if not worst.worst <= tolerance:
         raise UserError(
-            f"the exported graphs differ from the weights by {worst.worst:.1e} ({worst.height} x {worst.width}, batch "
-            f"{worst.batch}, {worst.names} names), more than {tolerance:g}; nothing was written; --tolerance allows more"
+            f"the exported graphs differ from the weights by {worst.worst:.1e} ({worst.height} x {worst.width}, "
+            f"batch {worst.batch}, {worst.names} names), more than {tolerance:g}; nothing was written; "
+            f"--tolerance allows more"
         )
 
 
