@@ -81,12 +81,11 @@ def sampled_convolution(
     """
     batch, _, height, breadth = level.shape
     rows, columns = offsets.shape[-2:]
-    shift = offsets.unflatten(1, (TAPS, 2))  # [B, 9, (dy, dx), h, w]
     taps = torch.arange(3, device=level.device, dtype=level.dtype) - 1
     base_y = torch.arange(rows, device=level.device, dtype=level.dtype) * stride
     base_x = torch.arange(columns, device=level.device, dtype=level.dtype) * stride
-    y = shift[:, :, 0] + taps.repeat_interleave(3)[:, None, None] + base_y[:, None]
-    x = shift[:, :, 1] + taps.repeat(3)[:, None, None] + base_x
+    y = offsets[:, 0::2] + taps.repeat_interleave(3)[:, None, None] + base_y[:, None]
+    x = offsets[:, 1::2] + taps.repeat(3)[:, None, None] + base_x
     grid = torch.stack([(2 * x + 1) / breadth - 1, (2 * y + 1) / height - 1], dim=-1)
     sampled = F.grid_sample(level, grid.flatten(1, 2), mode="bilinear", padding_mode="zeros", align_corners=False)
     sampled = sampled.unflatten(2, (TAPS, -1))  # [B, D, 9, h, w]
@@ -94,7 +93,7 @@ def sampled_convolution(
         sampled = sampled * mask[:, None]
     columns_of = sampled.flatten(1, 2).flatten(2)  # [B, D · 9, h · w]
     product = weight.flatten(1) @ columns_of
-    found = product.view(batch, weight.shape[0], rows, columns)
+    found: Tensor = product.view(batch, weight.shape[0], rows, columns)
     return found if bias is None else found + bias[:, None, None]
 
 

@@ -75,7 +75,7 @@ def detector_of(task: Task) -> DetectionTask:
     own = next(iter(task.subtasks().values()))
     made = DetectionConfig().assemble(task.parts(), LossConfig.grounding_only())
     made.vocabulary = own.vocabulary
-    return made.eval()  # type: ignore[no-any-return]
+    return made.eval()
 
 
 def _written(task: DetectionTask, folder: Path, tolerance: float, names: list[str] | None) -> list[ParityRow]:
@@ -98,7 +98,11 @@ def _written(task: DetectionTask, folder: Path, tolerance: float, names: list[st
             fixed = _fixed(task, text, detector, names)
             _write(fixed, (pixels,), (image,), ["pixels"], OUTPUTS, folder / FIXED_FILE)
     graphs = ExportedGraphs(opened_graph(folder / TEXT_FILE), opened_graph(folder / DETECTOR_FILE))
-    rows = parity(task, exported_task(graphs, folder / RECORD_FILE), vocabularies_for(task.vocabulary))
+    try:
+        rows = parity(task, exported_task(graphs, folder / RECORD_FILE), vocabularies_for(task.vocabulary))
+    except Exception as error:  # onnxruntime's errors have no common base below it
+        why = " ".join(str(error).split())[-200:]
+        raise UserError(f"onnxruntime can't run the exported graphs (… {why}); nothing was written") from error
     show_rows(table(rows))
     refuse_drift(rows, tolerance)
     write_json(folder / PARITY_FILE, {"tolerance": tolerance, "rows": plain(rows, "float32")})
