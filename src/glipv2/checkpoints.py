@@ -169,6 +169,14 @@ def _own(path: Path, contents: Contents, text: str) -> Checkpoint:
         raise UserError(f"{path}: what it says of its model can't be read ({error!r})") from error
 
 
+def model_of(record: Mapping[str, Any], source: str) -> ModelConfig:
+    """The model that a record describes, with its tokenizer; nothing is fetched: weights come from elsewhere."""
+    model = from_plain(ModelConfig, record["model"], source)
+    image = replace(model.image, pretrained=False, weights=None)
+    text = replace(model.text, pretrained=False, weights=None)
+    return _with_tokenizer(replace(model, image=image, text=text), record.get("tokenizer"))
+
+
 def _with_tokenizer(model: ModelConfig, serialized: str | None) -> ModelConfig:
     """The model with the tokenizer that its weights carry, wherever the original lies now."""
     if serialized is None:

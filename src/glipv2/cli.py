@@ -113,7 +113,7 @@ def _run_hydra(command: str, arguments: list[str]) -> None:
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
-    from glipv2.arguments import explained, hydra_words, job_words
+    from glipv2.arguments import explained, hydra_words, job_words, with_earlier
     from glipv2.config import config_folder, register_schemas
     from glipv2.folders import take_back_empty
 
@@ -122,6 +122,7 @@ def _run_hydra(command: str, arguments: list[str]) -> None:
     words = [
         f"task_name={word[5:]}" if command == "predict" and word.startswith("task=") else word for word in arguments
     ]
+    words = with_earlier(words) if command == "train" else words
     script = sys.argv[0]
     sys.argv = [f"glipv2 {command}", *hydra_words(command, words)]  # Hydra would take task= for the group of presets
     begun = False
@@ -163,6 +164,11 @@ def _train(config: DictConfig) -> float:
     settings = typed(config, TrainConfig)
     settings.output = str(folder)
     _quiet_libraries()
+    if settings.replay:
+        from glipv2.replaying import replay
+
+        replay(settings, settings.replay)
+        return 0.0
     try:
         scores = train(settings, folder)
     except Interrupted as end:
@@ -175,12 +181,8 @@ def _train(config: DictConfig) -> float:
 
 
 def _resuming(folder: Path) -> str:
-    """The command that goes on with the run of this job."""
-    from hydra.core.hydra_config import HydraConfig
-
-    words = [word for word in HydraConfig.get().overrides.task if word.partition("=")[0] not in ("resume", "output")]
-    place = os.path.relpath(folder)
-    return shlex.join(["glipv2", "train", *words, f"resume={place}", f"output={place}"])
+    """The command that goes on with a run."""
+    return shlex.join(["glipv2", "train", f"resume={os.path.relpath(folder)}"])
 
 
 def _evaluate(config: DictConfig) -> None:

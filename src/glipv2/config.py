@@ -53,6 +53,7 @@ SCHEMAS: dict[str, dict[str, type]] = {
     "tune": {config.name: config for config in (TuneConfig, LinearTuneConfig, PromptTuneConfig, LoraTuneConfig)},
 }
 PLUGIN_GROUPS = tuple(SCHEMAS)
+ON_ERROR = ("raise", "skip")  # what to do about broken input
 
 Config = TypeVar("Config")
 
@@ -60,8 +61,8 @@ Config = TypeVar("Config")
 @dataclass
 class TrainConfig:
     """`glipv2 train`. output: the run's folder; weights: a run or file whose weights it starts from;
-    resume: a run to go on with; split: what validation scores; also_evaluate: further splits that
-    are scored at the end; gallery: pictures kept of each split.
+    resume: a run or sweep to go on with; replay: a batch at which a run stopped, to be looked into; split: what
+    validation scores; also_evaluate: further splits that are scored at the end; gallery: pictures kept of each split.
     """
 
     name: str = "run"
@@ -72,6 +73,7 @@ class TrainConfig:
     gallery: int = 12
     weights: str | None = None
     resume: str | None = None
+    replay: str | None = None
     model: ModelConfig = field(default_factory=ModelConfig)
     task: TaskConfig = MISSING
     data: DataConfig = MISSING
@@ -140,7 +142,9 @@ class PredictConfig:
     text: what is asked: names for detection and segmentation (default those trained on), a caption to ground, a
     question.
     task_name (in the command simply task=NAME): default the one, or the first, that the weights were
-    trained for.
+    trained for. workers: processes that read pictures, default as suits the machine; devices: processes that
+    predict, each on a device of its own (with device=cpu: each with its part of the cores). on_error: "raise"
+    ends at the first broken picture, "skip" leaves such out and tells.
     """
 
     weights: str = MISSING
@@ -151,12 +155,20 @@ class PredictConfig:
     threshold: float = 0.3
     batch_size: int = 8
     device: str = "auto"
+    devices: int = 1
+    workers: int | None = None
     draw: bool = True
+    on_error: str = "raise"
 
     def check(self) -> None:
         """UserError for numbers out of their range."""
-        if self.batch_size < 1:
-            raise UserError(f"batch_size: expected at least 1, but got {self.batch_size}")
+        for key in ("batch_size", "devices"):
+            if getattr(self, key) < 1:
+                raise UserError(f"{key}: expected at least 1, but got {getattr(self, key)}")
+        if self.workers is not None and self.workers < 0:
+            raise UserError(f"workers: expected at least 0, but got {self.workers}")
+        if self.on_error not in ON_ERROR:
+            raise UserError(f"on_error: no way '{self.on_error}'; {nearest(self.on_error, ON_ERROR)}")
         if not 0 <= self.threshold <= 1:
             raise UserError(f"threshold: expected a probability of 0 to 1, but got {self.threshold}")
 

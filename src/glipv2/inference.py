@@ -16,7 +16,7 @@ from glipv2.config import SCHEMAS
 from glipv2.data.images import read_image, to_tensor
 from glipv2.data.noun_phrases import prompt_of_phrases
 from glipv2.data.prompts import PromptComposer, PromptConfig, collate_rows
-from glipv2.data.transforms import resize
+from glipv2.data.unlabelled import resized_for, unknown
 from glipv2.errors import UserError, nearest
 from glipv2.losses.glipv2 import LossConfig
 from glipv2.structures import (
@@ -24,7 +24,6 @@ from glipv2.structures import (
     Detections,
     ImageBatch,
     ImageTruth,
-    Instances,
     Prompt,
     Segments,
     Span,
@@ -266,15 +265,23 @@ class Predictor:
         found: list[Any] = []
         for start in range(0, len(pictures), batch_size):
             tensors = [_pixels_of(picture) for picture in pictures[start : start + batch_size]]
-            resized = self._pixels.batch([self._resized(tensor) for tensor in tensors])
-            truth = tuple(_unknown(index, tensor) for index, tensor in enumerate(tensors, start=start))
+            resized = self._pixels.batch([resized_for(self._pixels, tensor) for tensor in tensors])
+            truth = tuple(
+                unknown(index, (int(tensor.shape[-2]), int(tensor.shape[-1])))
+                for index, tensor in enumerate(tensors, start=start)
+            )
             batch = batch_for(resized, truth)
-            found += [result.to("cpu") for result in task.predictions(batch.to(self.device))]
+            found += self._found(task, batch)
         return found
 
-    def _resized(self, picture: Tensor) -> Tensor:
-        size = (int(picture.shape[-2]), int(picture.shape[-1]))
-        return resize(picture, Instances.empty(), self._pixels.target_size(size))[0]
+    @torch.inference_mode()
+    def of_pictures(self, task: str, images: ImageBatch, truth: tuple[ImageTruth, ...], request: Any) -> Sequence[Any]:
+        """Predictions of a task for pictures that were read before, one request for all."""
+        chosen = self.task_for(task)
+        return self._found(chosen, chosen.batch_for(images, truth, request))
+
+    def _found(self, task: Task, batch: Any) -> list[Any]:
+        return [result.to("cpu") for result in task.predictions(batch.to(self.device, non_blocking=True))]
 
     def _prompts_for(self, vocabulary: Vocabulary, config: PromptConfig) -> list[Prompt]:
         key = (vocabulary.names, repr(config))
@@ -325,9 +332,3 @@ def _pixels_of(picture: Picture) -> Tensor:
             raise UserError(f"expected a uint8 tensor [3, H, W], but got {picture.dtype} {list(picture.shape)}")
         return picture
     return to_tensor(picture.convert("RGB") if isinstance(picture, Image) else read_image(picture))
-
-
-def _unknown(index: int, picture: Tensor) -> ImageTruth:
-    empty = Instances.empty()
-    size = (int(picture.shape[-2]), int(picture.shape[-1]))
-    return ImageTruth(index, "", size, empty.boxes, empty.labels, empty.is_crowd, empty.areas)
