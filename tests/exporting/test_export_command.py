@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +17,21 @@ import glipv2
 from glipv2.checkpoints import WEIGHTS_FILE, record_of, save_weights
 from glipv2.exporting import writing
 from glipv2.exporting.session import OnnxDetector
+from glipv2.losses.glipv2 import LossConfig
+from glipv2.models import ModelConfig
 from glipv2.structures import Vocabulary
-from glipv2.tasks.detection import DetectionTask
+from glipv2.tasks.detection import DetectionConfig
 
 pytest.importorskip("onnxscript")
 pytest.importorskip("onnxruntime")
 
 
 @pytest.fixture
-def weights(task: DetectionTask, tmp_path: Path) -> Path:
-    """Of a tiny detector with deformable convolutions that finds something everywhere."""
+def weights(model_config: ModelConfig, tmp_path: Path) -> Path:
+    """Of a tiny detector that finds something everywhere."""
+    torch.manual_seed(0)
+    plain = replace(model_config, fusion=replace(model_config.fusion, deformable=False))
+    task = DetectionConfig().build(plain, LossConfig.grounding_only()).eval()
     (tmp_path / "old").mkdir()
     task.config.selection.min_probability = 0.0
     record = record_of(task.model_config, task.config, Vocabulary(("red circle", "dog")))
