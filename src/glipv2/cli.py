@@ -54,6 +54,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             _run(words[0], words[1:])
     except UserError as error:
         _fail(str(error))
+    except BrokenPipeError:  # whoever reads our output has read enough, as in `glipv2 train --help | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python would complain while it ends
     except OSError as error:
         _fail(_in_one_line(error))
     except KeyboardInterrupt as end:

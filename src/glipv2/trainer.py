@@ -13,6 +13,7 @@ from torch import nn
 from glipv2.errors import UserError, nearest
 from glipv2.models.recompute import PARTS, recompute_blocks
 from glipv2.precision import resolved_precision
+from glipv2.ranges import at_least
 
 if TYPE_CHECKING:
     import pytorch_lightning as pl
@@ -51,15 +52,15 @@ class TrainerConfig:
     ema: decay of a moving average of the weights, which is then what is validated, stored and exported (0 = none).
     """
 
-    max_steps: int = 1000
-    val_every: int = 0
+    max_steps: int = at_least(-1, 1000)
+    val_every: int = at_least(0, 0)
     accelerator: str = "auto"
     devices: Any = "auto"
     strategy: str = "auto"
     precision: str = "32-true"
-    clip: float = 1.0
-    accumulate: int = 1
-    log_every: int = 20
+    clip: float = at_least(0, 1.0)
+    accumulate: int = at_least(1, 1)
+    log_every: int = at_least(1, 20)
     channels_last: bool = True
     progress: bool = True
     save_every: int = 0

@@ -13,6 +13,7 @@ from glipv2.errors import UserError
 from glipv2.models.cross_attention import CrossAttention, ImageRows, over_tokens
 from glipv2.models.deformable import Sampling
 from glipv2.models.dyconv import DyConv
+from glipv2.ranges import at_least, share
 from glipv2.structures import TextBatch
 
 
@@ -28,20 +29,27 @@ class FusionConfig:
     torchvision, gather, compiled); changes nothing but time.
     """
 
-    layers: int = 6
+    layers: int = at_least(0, 6)
     cross_attention: bool = True
-    attention_width: int = 2048
-    heads: int = 8
-    text_heads: int = 12
-    text_feedforward: int = 3072
-    dropout: float = 0.1
-    groups: int = 16
+    attention_width: int = at_least(1, 2048)
+    heads: int = at_least(1, 8)
+    text_heads: int = at_least(1, 12)
+    text_feedforward: int = at_least(1, 3072)
+    dropout: float = share(0.1)
+    groups: int = at_least(1, 16)
     deformable: bool = True
     reread_offsets: bool = False
     sampling: str = Sampling.AUTO.value
 
     def build(self, image_width: int, text_width: int) -> FusionTower:
-        """The tower for pyramid levels of `image_width` and tokens of `text_width` channels."""
+        """The tower for pyramid levels of `image_width` and tokens of `text_width` channels; UserError if uneven."""
+        parts = [("groups", self.groups, "model.image.width", image_width)]
+        if self.cross_attention:
+            parts += [("heads", self.heads, "model.fusion.attention_width", self.attention_width)]
+            parts += [("text_heads", self.text_heads, "the text encoder's width", text_width)]
+        for name, count, whole, width in parts:
+            if width % count:
+                raise UserError(f"model.fusion.{name}: expected a divisor of {whole}, {width}, but got {count}")
         return FusionTower(self, image_width, text_width)
 
 

@@ -12,6 +12,7 @@ from glipv2.losses.glipv2 import LossConfig
 from glipv2.metrics.lvis import FIXED, NORMAL, LvisBoxAP, LvisScores
 from glipv2.models.heads.selection import ScoredBoxes, joined
 from glipv2.protocols.base import ProtocolConfig, Round, detection_of, given_path, percent
+from glipv2.ranges import at_least
 from glipv2.structures import DetectionBatch, Detections, ImageBatch, PromptBatch
 from glipv2.structures.truth import LvisTruth
 from glipv2.tasks.base import Task
@@ -35,8 +36,8 @@ class LvisProtocol(ProtocolConfig):
 
     annotations: str | None = None
     images: str | None = None
-    names_a_prompt: int = 40
-    boxes_a_prompt: int = 300
+    names_a_prompt: int = at_least(1, 40)
+    boxes_a_prompt: int = at_least(1, 300)
 
     def rounds(self, trained: Task) -> Sequence[Round]:
         """One; of its boxes the 300 best an image are written."""
