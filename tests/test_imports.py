@@ -44,8 +44,8 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "weights_command",
         "check_command",
     ),
-    ("finetuning",),
-    ("data_command", "finetune_command"),
+    ("finetuning", "exporting"),
+    ("data_command", "finetune_command", "export_command"),
     ("cli",),
 )
 BESIDE = {

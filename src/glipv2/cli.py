@@ -31,6 +31,7 @@ commands
   evaluate   score weights on a data set         glipv2 evaluate weights=runs/demo data=shapes split=unseen
                                                    glipv2 evaluate weights=glip_t.safetensors protocol=coco …
   predict    find names in pictures              glipv2 predict weights=runs/demo images=photo.jpg text="a cup. a dog."
+  export     ONNX whose names can change         glipv2 export weights=runs/demo -o exported
   report     one HTML page about runs            glipv2 report runs/demo
   data       check, preview, convert files       glipv2 data check instances.json --images photos
                                                    glipv2 data convert instances.json OUT --to odvg
@@ -101,6 +102,8 @@ def _run(command: str, arguments: list[str]) -> None:
         _report(arguments)
     elif command == "finetune":
         _finetune(arguments)
+    elif command == "export":
+        _export(arguments)
     elif command == "data":
         _data(arguments)
     elif command == "weights":
@@ -108,7 +111,7 @@ def _run(command: str, arguments: list[str]) -> None:
     else:
         from glipv2.errors import nearest
 
-        known = ("train", "finetune", "evaluate", "predict", "report", "data", "weights")
+        known = ("train", "finetune", "evaluate", "predict", "export", "report", "data", "weights")
         raise UserError(f"no command '{command}'; {nearest(command, known)}")
 
 
@@ -280,6 +283,13 @@ def _finetune(arguments: list[str]) -> None:
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     finetune_command(arguments, lambda command, words: _run_hydra(command, list(words)), _quiet_libraries)
+
+
+def _export(arguments: list[str]) -> None:
+    from glipv2.export_command import export_command
+
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    export_command(arguments)
 
 
 def _weights(arguments: list[str]) -> None:

@@ -19,6 +19,7 @@ from glipv2.data.prompts import PromptComposer, PromptConfig, collate_rows
 from glipv2.data.unlabelled import resized_for, unknown
 from glipv2.errors import UserError, nearest
 from glipv2.losses.glipv2 import LossConfig
+from glipv2.models.remembered import TextMemory
 from glipv2.structures import (
     DetectionBatch,
     Detections,
@@ -42,6 +43,8 @@ class Predictor:
     def __init__(self, task: Task, device: str = "auto") -> None:
         self.device = torch.device(pick_device(device))
         self.task = task.to(self.device).eval()
+        self._core = self.task.parts().core
+        self._core.remembered = TextMemory()
         self._tasks = dict(task.subtasks())
         self._trained = next(iter(task.subtasks().values())).vocabulary
         self._prompts: dict[tuple[tuple[str, ...], str], list[Prompt]] = {}
@@ -103,6 +106,12 @@ class Predictor:
             for result, (vocabulary, _) in zip(results, requests, strict=True)
         ]
         return found[0] if is_single(images) else found
+
+    def with_vocabulary(
+        self, names: Sequence[str] | None = None, *, prompts: PromptConfig | None = None
+    ) -> VocabularyPredictor:
+        """One object for many pictures and the same names: prompts are made, checked and read now, not at each call."""
+        return VocabularyPredictor(self, self.vocabulary if names is None else vocabulary_of(names), prompts)
 
     @overload
     def segment(  # type: ignore[overload-overlap]
@@ -283,11 +292,48 @@ class Predictor:
     def _found(self, task: Task, batch: Any) -> list[Any]:
         return [result.to("cpu") for result in task.predictions(batch.to(self.device, non_blocking=True))]
 
+    @torch.inference_mode()
+    def read_prompts(self, vocabulary: Vocabulary, config: PromptConfig) -> None:
+        """Makes the prompts of a vocabulary and reads them; calls of `detect` then find them read."""
+        for batch in collate_rows([self._prompts_for(vocabulary, config)], self._tokenizer):
+            self._core.read(batch.text.to(self.device))
+
     def _prompts_for(self, vocabulary: Vocabulary, config: PromptConfig) -> list[Prompt]:
         key = (vocabulary.names, repr(config))
         if key not in self._prompts:
             self._prompts[key] = PromptComposer(vocabulary, self._tokenizer, config).all_names()
         return self._prompts[key]
+
+
+class VocabularyPredictor:
+    """A model with one vocabulary; `detect` gives what `Predictor.detect` gives for its names.
+
+    vocabulary: the names and their ids. UserError for a name that is longer than a prompt may be.
+    """
+
+    def __init__(self, predictor: Predictor, vocabulary: Vocabulary, prompts: PromptConfig | None = None) -> None:
+        self.vocabulary = vocabulary
+        self._predictor = predictor
+        self._prompts = prompts or PromptConfig()
+        predictor.read_prompts(vocabulary, self._prompts)
+
+    @overload
+    def detect(  # type: ignore[overload-overlap]
+        self, images: Picture, *, threshold: float = ..., batch_size: int = ...
+    ) -> Detections: ...
+
+    @overload
+    def detect(
+        self, images: Sequence[Picture], *, threshold: float = ..., batch_size: int = ...
+    ) -> list[Detections]: ...
+
+    def detect(
+        self, images: Picture | Sequence[Picture], *, threshold: float = 0.0, batch_size: int = 8
+    ) -> Detections | list[Detections]:
+        """Objects of these names, in each picture's own pixels; one picture gives one result, a list a list."""
+        return self._predictor.detect(
+            images, self.vocabulary.names, prompts=self._prompts, threshold=threshold, batch_size=batch_size
+        )
 
 
 def is_single(images: Picture | Sequence[Picture]) -> bool:

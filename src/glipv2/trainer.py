@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from glipv2.errors import UserError, nearest
-from glipv2.models.recompute import PARTS, recompute_blocks
+from glipv2.models.recompute import PARTS, recompute_blocks, refuse_norms
 from glipv2.precision import resolved_precision
 from glipv2.ranges import at_least
 
@@ -94,6 +94,7 @@ class TrainerConfig:
         assert isinstance(core, nn.Module), "a task has a core"
         recompute_blocks(core, self.grad_checkpointing)
         if self.compile:
+            refuse_norms(core, self.grad_checkpointing)
             for part in (core.image, core.text, core.fusion, getattr(task, "regions", None)):
                 if isinstance(part, nn.Module):
                     part.compile(backend=self.compile)

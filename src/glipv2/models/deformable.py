@@ -53,15 +53,16 @@ def deformed(
     """
     way = sampling.on(level.device)
     if way is Sampling.TORCHVISION:
-        return deform_conv2d(level, offsets, weight, bias, stride=stride, padding=1, mask=mask)  # type: ignore[no-any-return]
+        whole: Tensor = deform_conv2d(level, offsets, weight, bias, stride=stride, padding=1, mask=mask)
+        return whole
     grid = Grid(level.shape[0], (level.shape[2], level.shape[3]), (offsets.shape[2], offsets.shape[3]), stride)
     rows, moved, kept = (_rows(values) for values in (level, offsets, mask))
     taps = weight.permute(0, 2, 3, 1).flatten(1)
     if way is Sampling.COMPILED:
         found = _compiled()(rows, moved, kept, taps, bias, grid)
     else:
-        found = _Gathered.apply(rows, moved, kept, taps, bias, grid)  # type: ignore[no-untyped-call]
-    return found.view(grid.batch, *grid.output, -1).permute(0, 3, 1, 2)  # type: ignore[no-any-return]
+        found = _Gathered.apply(rows, moved, kept, taps, bias, grid)
+    return found.view(grid.batch, *grid.output, -1).permute(0, 3, 1, 2)
 
 
 @dataclass(frozen=True)
@@ -192,9 +193,10 @@ def _products(rows: Tensor, of_samples: Tensor, corner_rows: Tensor) -> Tensor:
     """Each sample's gradient [P · 9, C] times each of the pixels it was made of, [P · 36]."""
     starts = torch.arange(0, corner_rows.numel(), CORNERS, dtype=torch.int32, device=rows.device)
     bags = torch.arange(len(of_samples), dtype=torch.int32, device=rows.device).repeat_interleave(CORNERS)
-    return torch.ops.aten._embedding_bag_per_sample_weights_backward(
+    products: Tensor = torch.ops.aten._embedding_bag_per_sample_weights_backward(
         of_samples, rows, corner_rows.flatten(), starts, bags, 0, -1
     )
+    return products
 
 
 def _scatter(of_rows: Tensor, of_samples: Tensor, corner_rows: Tensor, shares: Tensor) -> None:

@@ -29,7 +29,8 @@ COLUMNS = ("ap", "ap_rare", "ap_common", "ap_frequent", "ap_50", "ap_75")
 class LvisProtocol(ProtocolConfig):
     """`protocol=lvis`: an LVIS v1 file (val, minival) and the folder of COCO's images.
 
-    names_a_prompt: how many names one prompt holds at most; boxes_a_prompt: kept of each prompt for an image.
+    names_a_prompt: how many names one prompt holds at most, 0 = as many as the token budget allows (fewer, longer
+    prompts: faster, but not the released evaluation); boxes_a_prompt: kept of each prompt for an image.
     """
 
     name: ClassVar[str] = "lvis"
