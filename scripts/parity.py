@@ -1,12 +1,13 @@
 """Compares this project's models with recorded outputs of the released GLIP code, array by array.
 
     python scripts/parity.py --keys glip_t_keys.json --case glip_t_small.npz --loss glip_t_small_loss.npz
-    python scripts/parity.py --keys glip_t_keys.json --photo glip_t_photo.npz --images photos/
+    python scripts/parity.py --photo glip_t_photo.npz --images photos/
 
-The keys file (names and shapes of a checkpoint) tells the architecture; `weights.py` beside it fills
-it. A case holds inputs and the outputs of every stage; a loss case targets, losses and gradients on
-the same inputs; a photo case what the whole pipeline makes of an image file. For every stored array
-the largest absolute difference is printed, the largest of all in the last line.
+The keys file (names and shapes of a checkpoint) tells the architecture; where none is given it is
+looked for beside the case. `weights.py` beside it fills it. A case holds inputs and the outputs of every stage; a
+loss case targets, losses and gradients on the same inputs; a photo case what the whole pipeline makes of
+an image file. For every stored array the largest absolute difference is printed, the largest of all in
+the last line.
 
 Stored numbers are float32. Storing alone may have moved each by half the distance to the next float32;
 the second column leaves that much out of each difference, and is what tolerances and the last line
@@ -22,6 +23,7 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from glob import escape
 from pathlib import Path
 from typing import Any
 
@@ -40,10 +42,12 @@ from parity_case import (
     computed,
     filled_task,
     inputs_of,
+    keys_beside,
     photo_arrays,
     preset_of,
     read_case,
     targets_of,
+    weights_beside,
 )
 from parity_text import Case, tokenizer_of
 from torch import Tensor
@@ -221,10 +225,13 @@ def _refuse_absent(what: str, case: Case, needed: Sequence[str]) -> None:
 
 
 def picture_of(photo: Case, folder: Path) -> Path:
-    """The one file of the photo's name in a folder or below it."""
-    found = sorted(folder.rglob(str(photo["image"])))
-    if len(found) != 1:
-        raise UserError(f"expected one {photo['image']} in {folder}, but found {len(found)}")
+    """The one file of the photo's name in a folder or below it; copies are one."""
+    name = str(photo["image"])
+    if (folder / name).is_file():
+        return folder / name
+    found = sorted(folder.rglob(escape(Path(name).name)))
+    if len({path.read_bytes() for path in found}) != 1:
+        raise UserError(f"expected one {name} in {folder}, but found {len(found)}")
     return found[0]
 
 
@@ -239,10 +246,11 @@ def compared(arguments: argparse.Namespace) -> list[Row]:
     case = read_case(arguments.case, CASE_INPUTS) if arguments.case else None
     loss = read_case(arguments.loss, LOSS_ARRAYS) if arguments.loss else None
     photo = read_case(arguments.photo, (*PHOTO_ARRAYS, *BOX_ARRAYS)) if arguments.photo else None
+    keys, weights = _keys_and_weights(arguments)
     if case is not None:
-        check_case(arguments.keys, case, loss)
+        check_case(keys, case, loss)
     picture = picture_of(photo, arguments.images) if photo is not None else None
-    task = filled_task(arguments.keys, arguments.weights_module, getattr(torch, arguments.dtype))
+    task = filled_task(keys, weights, getattr(torch, arguments.dtype))
     rows: list[Row] = []
     tolerance, photo_tolerance = (
         TOLERANCES[dtype] if arguments.tolerance is None else arguments.tolerance
@@ -258,15 +266,24 @@ def compared(arguments: argparse.Namespace) -> list[Row]:
     return rows
 
 
+def _keys_and_weights(arguments: argparse.Namespace) -> tuple[Path, Path]:
+    """The keys and the Python file that fills them, found near the cases where they are not given."""
+    cases = [path for path in (arguments.case, arguments.photo) if path]
+    keys = arguments.keys or keys_beside(cases[0])
+    if not arguments.keys:
+        print(f"keys: {keys}")
+    return keys, arguments.weights_module or weights_beside(keys, *cases)
+
+
 def arguments_of(words: Sequence[str] | None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--keys", type=Path, required=True, help="JSON of names and shapes")
+    parser.add_argument("--keys", type=Path, help="JSON of names and shapes; default: the one beside the case")
     parser.add_argument("--case", type=Path, help="inputs and stages")
     parser.add_argument("--loss", type=Path, help="targets, losses and gradients on the inputs of --case")
     parser.add_argument("--photo", type=Path, help="boxes of an image file, in its pixels")
     parser.add_argument("--images", type=Path, help="folder of that image file")
-    parser.add_argument("--weights-module", type=Path, help="default: weights.py beside --keys")
+    parser.add_argument("--weights-module", type=Path, help="default: weights.py beside --keys, or a case")
     parser.add_argument("--tokenizer", help="default: told from the token ids of the case")
     parser.add_argument("--dtype", choices=TOLERANCES, default="float64")
     parser.add_argument("--tolerance", type=float, help="default: 1e-5 in float64, 2e-4 in float32 and for photos")

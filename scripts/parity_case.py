@@ -36,8 +36,11 @@ from glipv2.structures import (
     TextBatch,
 )
 from glipv2.structures.batches import pad_rows
+from glipv2.structures.prompts import Span
 from glipv2.tasks.detection import DetectionConfig, DetectionTask
 from glipv2.tokenizer import TokenizerConfig
+
+RECORDED = Path(__file__).parents[2] / "shared/parity"  # where outputs of the released code lie, if they do
 
 EVERY_MAP, EVERY_TOKEN, EVERY_PIXEL = 97, 7, 9973  # of maps, tower tokens and padded pixels that a case keeps
 
@@ -76,10 +79,30 @@ def preset_of(keys: Path) -> str:
     return translate(tensors).preset
 
 
-def filled_task(keys: Path, weights_module: Path | None, dtype: torch.dtype) -> DetectionTask:
+def keys_beside(case: Path) -> Path:
+    """The keys of a case that were not given: those its name begins with, else the only ones, else GLIP-T's.
+
+    UserError where there are none beside it nor among the recorded outputs.
+    """
+    for folder in (case.parent, RECORDED):
+        found = sorted(folder.glob("*_keys.json"))
+        named = [path for path in found if case.name.startswith(path.name.removesuffix("keys.json"))]
+        usual = [path for path in found if path.name == "glip_t_keys.json"]
+        if chosen := [*named, *(found if len(found) == 1 else usual)]:
+            return chosen[0]
+    raise UserError(f"no *_keys.json (names and shapes of a checkpoint) beside {case}; give one as --keys")
+
+
+def weights_beside(keys: Path, *others: Path) -> Path:
+    """The `weights.py` beside the keys, or else beside another file, or among the recorded outputs."""
+    places = [path.parent / "weights.py" for path in (keys, *others)] + [RECORDED / "weights.py"]
+    return next((path for path in places if path.is_file()), places[0])
+
+
+def filled_task(keys: Path, weights_module: Path, dtype: torch.dtype) -> DetectionTask:
     """The released architecture that the keys belong to, on the weights that their names make."""
     preset_of(keys)
-    maker = _module(weights_module or keys.parent / "weights.py")
+    maker = _module(weights_module)
     released = translate({name: torch.from_numpy(np.asarray(value)) for name, value in maker.state_dict(keys).items()})
     model = released_model(released.preset)
     task = DetectionConfig().build(replace(model, tokenizer=TokenizerConfig()), LossConfig.grounding_only())
@@ -232,7 +255,7 @@ def targets_of(loss: Case, case: Case, tokenizer: TokenizerConfig, dtype: torch.
     try:
         spec = json.loads(str(loss["spec"]))
         names, images = list(spec["spans"]), [(image["boxes"], image["labels"]) for image in spec["images"]]
-        spans = [[(int(begin), int(end))] for begin, end in spec["spans"].values()]
+        spans = [_pairs(value) for value in spec["spans"].values()]
     except (ValueError, TypeError, KeyError) as error:
         raise UserError(f"the spec of the loss case can't be read ({error!r})") from None
     if len(images) != len(case["image_sizes"]):
@@ -243,6 +266,11 @@ def targets_of(loss: Case, case: Case, tokenizer: TokenizerConfig, dtype: torch.
     boxes, mask = pad_rows([torch.tensor(boxes, dtype=dtype).reshape(-1, 4) for boxes, _ in images])
     positive = [phrases[[names.index(str(label)) for label in labels]] for _, labels in images]
     return RegionTargets(boxes, mask, pad_rows(positive)[0])
+
+
+def _pairs(value: Sequence[Any]) -> list[Span]:
+    """One [begin, end], or a list of them."""
+    return [(int(begin), int(end)) for begin, end in (value if isinstance(value[0], list) else [value])]
 
 
 def photo_arrays(

@@ -9,24 +9,11 @@ from typing import Any
 import pytest
 import torch
 
-from glipv2.callbacks import ProgressLines, StopOnNonFinite, Throughput
-from glipv2.errors import UserError
+from glipv2.callbacks import ProgressLines, Throughput
 
 STEP: Any = SimpleNamespace(global_step=50, is_global_zero=True, max_steps=200, callback_metrics={})
 NOBODY: Any = None  # the module, which these callbacks do not ask
 BATCH = SimpleNamespace(truth=[SimpleNamespace(name=f"{name}.jpg") for name in "abcdef"])
-
-
-@pytest.mark.parametrize("value", [float("nan"), float("inf")])
-@pytest.mark.parametrize("wrapped", [True, False])
-def test_a_loss_that_is_no_number_ends_the_run_and_names_the_images(value: float, wrapped: bool) -> None:
-    loss = torch.tensor(value)
-    with pytest.raises(UserError, match=rf"became {value} at step 50 on the images a\.jpg, b\.jpg, c\.jpg, d\.jpg, …"):
-        StopOnNonFinite().on_train_batch_end(STEP, NOBODY, {"loss": loss} if wrapped else loss, BATCH, 0)
-
-
-def test_a_finite_loss_goes_on() -> None:
-    assert StopOnNonFinite().on_train_batch_end(STEP, NOBODY, torch.tensor(3.0), BATCH, 0) is None  # type: ignore[func-returns-value]
 
 
 def test_validation_does_not_slow_the_measured_speed(monkeypatch: pytest.MonkeyPatch) -> None:

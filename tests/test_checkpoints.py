@@ -100,3 +100,10 @@ def test_a_file_that_lost_its_description_says_so(task: DetectionTask, tmp_path:
     torch.save(task.state_dict(), tmp_path / "plain.pth")
     with pytest.raises(UserError, match="a checkpoint of this project whose description is lost"):
         read_checkpoint(tmp_path / "plain.pth")
+
+
+def test_weights_can_be_read_by_whoever_can_read_other_new_files(task: DetectionTask, tmp_path: Path) -> None:
+    record = record_of(task.model_config, task.config, Vocabulary(("cup",)))
+    save_weights(tmp_path / "a.safetensors", task.state_dict(), record)
+    (tmp_path / "other").touch()
+    assert (tmp_path / "a.safetensors").stat().st_mode == (tmp_path / "other").stat().st_mode

@@ -332,6 +332,21 @@ def test_a_picture_is_predicted_the_same_alone_and_among_others(
     assert list((tmp_path / "all").iterdir()) == [tmp_path / "all/predictions.json"]
 
 
+def test_processes_on_devices_of_their_own_give_what_one_gives(
+    home: Path, glipv2: Command, photos: Path, tmp_path: Path
+) -> None:
+    words = (f"weights={home / 'run'}", "text=red circle", "threshold=0", "draw=false", "device=cpu", "batch_size=1")
+    done(glipv2(tmp_path, "predict", *words, f"images={photos}", "output=one"))
+    done(glipv2(tmp_path, "predict", *words, f"images={photos}", "output=two", "devices=2"))
+    one, two = (json.loads((tmp_path / name / "predictions.json").read_text()) for name in ("one", "two"))
+    assert one["images"] == two["images"]
+    for first, second in zip(one["annotations"], two["annotations"], strict=True):
+        assert first["file_name"] == second["file_name"]
+        assert first["score"] == pytest.approx(second["score"], abs=1e-5)
+    (photos / "broken.jpg").write_bytes(b"not a picture")
+    assert "broken.jpg" in refused(glipv2(tmp_path, "predict", *words, f"images={photos}", "output=3", "devices=2"))
+
+
 def test_a_folder_with_a_broken_picture_writes_nothing(
     home: Path, glipv2: Command, photos: Path, tmp_path: Path
 ) -> None:

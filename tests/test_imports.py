@@ -19,17 +19,20 @@ SOURCE = Path(glipv2.__file__).parent
 # within a floor only what BESIDE lists.
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("__init__", "errors"),
+    ("ranges", "hub"),
     ("structures",),
     ("tokenizer", "pixels", "precision"),
     ("data", "models", "matching", "losses", "metrics", "report"),
     ("runs", "checkpoint_files"),
-    ("optim", "trainer", "tracking", "callbacks", "tune", "folders", "saving", "curves_file"),
+    ("folders",),
+    ("optim", "trainer", "tracking", "callbacks", "tune", "saving", "nonfinite", "curves_file", "unfinished"),
     ("tasks",),
-    ("protocols", "checking", "retention"),
+    ("protocols", "checking", "retention", "predicted"),
     ("config",),
-    ("checkpoints", "arguments", "parser"),
+    ("checkpoints", "arguments", "parser", "resuming"),
     (
         "evaluate",
+        "replaying",
         "train",
         "inference",
         "predict",
@@ -41,12 +44,13 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "weights_command",
         "check_command",
     ),
-    ("finetuning",),
-    ("data_command", "finetune_command"),
+    ("finetuning", "exporting"),
+    ("data_command", "finetune_command", "export_command"),
     ("cli",),
 )
 BESIDE = {
     ("losses", "matching"),
+    ("callbacks", "nonfinite"),
     ("callbacks", "saving"),
     ("callbacks", "trainer"),
     ("tracking", "curves_file"),
@@ -117,8 +121,8 @@ def test_only_the_config_and_the_commands_see_omegaconf() -> None:
         for module, names in imports().items()
         if any(name.split(".")[0] in ("omegaconf", "hydra") for name in names)
     }
-    # train and report write and read config.yaml; folders is called by Hydra
-    assert seeing <= {"config", "cli", "arguments", "folders", "train", "report"}
+    # train, resuming and report write and read config.yaml; folders is called by Hydra
+    assert seeing <= {"config", "cli", "arguments", "folders", "resuming", "train", "report"}
 
 
 def test_the_core_is_usable_without_lightning_or_hydra() -> None:

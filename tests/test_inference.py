@@ -160,3 +160,20 @@ def test_a_sliver_is_a_picture_too(predictor: Predictor, size: tuple[int, int], 
     assert (found.boxes >= 0).all()
     assert (found.boxes <= torch.tensor([width, height, width, height]) * 1.001).all()
     found.draw(Image.fromarray(pixels)).save(tmp_path / "drawn.png")
+
+
+def test_a_prepared_vocabulary_finds_what_its_names_find_and_reads_them_once(
+    predictor: Predictor, picture: Image.Image
+) -> None:
+    expected = predictor.detect(picture, NAMES, threshold=0.2)
+    calls: list[int] = []
+    predictor.task.core.text.register_forward_hook(lambda *_: calls.append(1))  # type: ignore[union-attr, operator]
+    prepared = predictor.with_vocabulary([*NAMES, "hen"], prompts=PromptConfig(eval_names=2))
+    assert len(calls) == 1  # the second prompt, before any picture; the first was asked for above
+    assert prepared.vocabulary.names == (*NAMES, "hen")
+    assert len(prepared.detect([picture] * 3, batch_size=2)) == 3
+    assert len(calls) == 1
+    same(predictor.with_vocabulary(NAMES).detect(picture, threshold=0.2), expected)
+    assert predictor.with_vocabulary().vocabulary.names == ("green star", "pink heart")
+    with pytest.raises(UserError, match="expected a list of names"):
+        predictor.with_vocabulary("hen")

@@ -10,9 +10,11 @@ from typing import Any
 
 import pytest
 import torch
+from killed import dies_at, killed
 from PIL import Image
 from torchvision.transforms.v2.functional import to_pil_image
 
+from glipv2 import labelling
 from glipv2.checkpoints import record_of, save_weights
 from glipv2.config import LabelConfig, from_words
 from glipv2.data.odvg import OdvgGrounding
@@ -90,6 +92,20 @@ def test_work_that_was_cut_off_ends_with_the_same_bytes(
     monkeypatch.setattr(Partial, "add", lambda self, batch: (seen.append(len(batch)), add(self, batch)))
     label(config)
     assert seen == [2, 1]  # four were done
+    assert config.output.read_bytes() == whole.output.read_bytes()
+
+
+@pytest.mark.parametrize("owner_and_name", [(Partial, "add"), (labelling.os, "fsync")])
+def test_a_labelling_that_is_killed_and_run_again_ends_with_the_same_bytes(
+    config: LabelConfig, monkeypatch: pytest.MonkeyPatch, owner_and_name: tuple[Any, str]
+) -> None:
+    whole = replace(config, output=config.output.with_name("whole.jsonl"))
+    label(whole)
+    with monkeypatch.context() as patched:
+        dies_at(patched, *owner_and_name, 2)
+        killed(lambda: label(config))
+    assert not config.output.exists()
+    label(config)
     assert config.output.read_bytes() == whole.output.read_bytes()
 
 

@@ -227,6 +227,7 @@ def test_what_cannot_be_compared_is_said_in_one_line_with_status_2(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(parity, "filled_task", parity_case.filled_task)
+    monkeypatch.setattr(parity_case, "RECORDED", tmp_path)
     np.savez("photo.npz", **recorded_photo(small, tmp_path))  # type: ignore[arg-type]
     Path("text.npz").write_text("no array")
     Path("other.json").write_text('{"conv.weight": [3, 3]}')
@@ -244,6 +245,36 @@ def test_a_photo_is_compared_from_the_command_line(small: DetectionTask, tmp_pat
     assert largest(capsys.readouterr().out.splitlines()) < 1e-6
 
 
+def test_keys_and_weights_are_looked_for_beside_the_case(
+    small: DetectionTask, tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parity_case, "RECORDED", tmp_path / "recorded")
+    (tmp_path / "keys.json").rename(tmp_path / "glip_t_keys.json")
+    (tmp_path / "other_keys.json").write_text("{}")
+    np.savez(tmp_path / "case.npz", **recorded_photo(small, tmp_path))  # type: ignore[arg-type]
+    assert parity.main(["--photo", str(tmp_path / "case.npz"), "--images", str(tmp_path)]) == 0
+    assert capsys.readouterr().out.startswith(f"keys: {tmp_path / 'glip_t_keys.json'}\n")
+    assert parity_case.keys_beside(tmp_path / "other_case.npz").name == "other_keys.json"
+    (tmp_path / "recorded").mkdir()
+    (tmp_path / "glip_t_keys.json").rename(tmp_path / "recorded/glip_t_keys.json")
+    (tmp_path / "recorded/weights.py").touch()
+    (tmp_path / "elsewhere").mkdir()
+    keys = parity_case.keys_beside(tmp_path / "elsewhere/case.npz")
+    assert keys == tmp_path / "recorded/glip_t_keys.json"
+    assert parity_case.weights_beside(tmp_path / "keys.json") == tmp_path / "recorded/weights.py"
+
+
+def test_a_photo_may_lie_in_several_folders_but_not_under_one_name_with_other_content(tmp_path: Path) -> None:
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "x [1].jpg").write_bytes(b"same")
+    photo: parity_text.Case = {"image": np.array("val/x [1].jpg")}
+    assert parity.picture_of(photo, tmp_path) == tmp_path / "a/x [1].jpg"
+    (tmp_path / "b/x [1].jpg").write_bytes(b"other")
+    with pytest.raises(UserError, match="but found 2"):
+        parity.picture_of(photo, tmp_path)
+
+
 def test_a_model_is_filled_by_the_released_names(
     cut_glip: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -255,14 +286,14 @@ def test_a_model_is_filled_by_the_released_names(
         "    keys = json.loads(pathlib.Path(path).read_text())\n"
         "    return {name: numpy.full(shape, len(name), numpy.float32) for name, shape in keys.items()}\n"
     )
-    task = parity_case.filled_task(tmp_path / "keys.json", None, torch.float64)
+    task = parity_case.filled_task(tmp_path / "keys.json", tmp_path / "weights.py", torch.float64)
     assert (task.core.image.pyramid.lateral[0].weight == len("backbone.fpn.fpn_inner2.weight")).all()
     assert task.regions.level_scales.tolist() == [len("rpn.head.scales.0.scale")] * 5
     assert task.regions.words.weight.dtype == torch.float64
     short = {name: shape for name, shape in cut_glip.keys().items() if "centerness" not in name}
     (tmp_path / "keys.json").write_text(json.dumps(short))
     with pytest.raises(UserError, match=r"not all tensors of glip_t: .*regions\.centerness"):
-        parity_case.filled_task(tmp_path / "keys.json", None, torch.float64)
+        parity_case.filled_task(tmp_path / "keys.json", tmp_path / "weights.py", torch.float64)
 
 
 # Boxes as sets, rounding, tokens
@@ -328,7 +359,7 @@ def test_tokens_find_their_words_by_words_and_full_stops() -> None:
     ]  # fmt: skip
 
 
-def test_names_of_word_pieces_get_all_their_tokens_and_parts_of_them_are_refused() -> None:
+def test_names_of_word_pieces_get_all_their_tokens_and_parts_of_them_are_guessed_aloud(capsys: Any) -> None:
     case: parity_text.Case = {
         "caption": np.array("hot skateboarder. cat."),
         "input_ids": np.array([101, 2980, 17260, 2121, 1012, 4937, 1012, 102]),
@@ -339,8 +370,17 @@ def test_names_of_word_pieces_get_all_their_tokens_and_parts_of_them_are_refused
     assert spans == [[(0, 16)], [(18, 21)]]
     tokens = parity_text.phrase_tokens(spans, case, config)
     assert tokens.int().tolist() == [[0, 1, 1, 1, 0, 0, 0, 0], [0, 0, 0, 0, 0, 1, 0, 0]]
-    with pytest.raises(UserError, match="which tokens are 'hot' can't be told"):
-        parity_text.phrase_tokens([[(0, 3)]], case, config)
+    assert capsys.readouterr().err == ""
+    assert parity_text.phrase_tokens([[(0, 3)]], case, config).int().tolist() == [[0, 1, 0, 0, 0, 0, 0, 0]]
+    assert "which tokens are 'hot' is guessed" in capsys.readouterr().err
+
+
+def test_a_long_sentence_of_word_pieces_is_read_within_a_bounded_number_of_trials() -> None:
+    words = [chr(97 + place % 7) * (1 + place % 5) for place in range(40)]
+    ids = (101, *(2000 + len(word) for word in words), *range(3000, 3020), 102)
+    assert parity_text.MOST_TRIALS < 1e6
+    with pytest.raises(UserError, match="are not BERT's tokens"):
+        parity_text.CaptionBackend(" ".join(words), ids)
 
 
 def test_word_pieces_follow_from_words_that_stand_elsewhere_too() -> None:

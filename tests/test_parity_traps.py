@@ -103,12 +103,12 @@ def resized_offsets(patch: Patch) -> None:
 
 
 def offsets_in_x_and_y(patch: Patch) -> None:
-    right = dyconv.deform_conv2d
+    right = dyconv.deformed
 
     def swapped(level: Tensor, offsets: Tensor, *rest: Any, **more: Any) -> Tensor:
         return right(level, offsets.unflatten(1, (9, 2)).flip(2).flatten(1, 2), *rest, **more)  # type: ignore[no-any-return]
 
-    patch.setattr(dyconv, "deform_conv2d", swapped)
+    patch.setattr(dyconv, "deformed", swapped)
 
 
 def half_pixel_upsampling(patch: Patch) -> None:

@@ -56,11 +56,11 @@ def refused(glipv2: Command, folder: Path, *words: str) -> str:
 
 
 def test_a_broken_picture_leaves_no_folder_on_the_way_to_the_output(glipv2: Command, home: Path) -> None:
-    assert "b.png" in refused(glipv2, home, *PREDICT, "images=photos", "output=a/b/c")
+    assert "b.png" in refused(glipv2, home, *PREDICT, "images=photos/b.png", "output=a/b/c")
     (home / "a/b").mkdir(parents=True)
-    assert "b.png" in refused(glipv2, home, *PREDICT, "images=photos", "output=a/b/c")
+    assert "b.png" in refused(glipv2, home, *PREDICT, "images=photos/b.png", "output=a/b/c")
     (home / "a/b/c").mkdir()
-    assert "b.png" in refused(glipv2, home, *PREDICT, "images=photos", "output=a/b/c")
+    assert "b.png" in refused(glipv2, home, *PREDICT, "images=photos/b.png", "output=a/b/c")
 
 
 @pytest.mark.parametrize("output", [".", "", "a/b", "a/../c"])
@@ -75,8 +75,8 @@ def test_predictions_go_wherever_they_are_sent(glipv2: Command, home: Path, outp
     ("word", "message"),
     [
         ("batch_size=0", "batch_size: expected at least 1, but got 0"),
-        ("threshold=1.5", "threshold: expected a probability of 0 to 1, but got 1.5"),
-        ("threshold=nan", "threshold: expected a probability of 0 to 1, but got nan"),
+        ("threshold=1.5", "threshold: expected 0 to 1, but got 1.5"),
+        ("threshold=nan", "threshold: expected a number, but got nan"),
         ("device=gpu0", "device=gpu0: Invalid device string"),
         ("device=cuda:77", "device=cuda:77: "),
     ],
@@ -95,10 +95,13 @@ def test_a_place_that_takes_no_files_is_one_line(
     def full(path: Path, value: Any) -> NoReturn:
         raise OSError(code, os.strerror(code), str(path))
 
-    monkeypatch.setattr("glipv2.predict.write_json", full)
-    line = refused(glipv2, home, *PREDICT, "images=photos/a.png", "output=a/b")
-    assert line.startswith("error: a/b/.partial/predictions.json: ")
+    monkeypatch.setattr("glipv2.predicted.write_json", full)
+    ended = glipv2(home, *PREDICT, "images=photos/a.png", "output=a/b")
+    assert ended.code == 2
+    (line,) = (line for line in ended.err.splitlines() if line.startswith("error: "))
+    assert line.startswith("error: a/b/.partial/head.json: ")
     assert os.strerror(code).lower() in line
+    assert [path.name for path in (home / "a/b").iterdir()] == [".partial"]  # what is done is kept, to go on with
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import logging
 import os
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -189,6 +190,19 @@ def test_a_tokenizer_is_kept_with_the_weights(glipv2: Command, glip: Path, tmp_p
     (folder / "more.txt").write_text("\n".join([*pieces, *(f"piece{index}" for index in range(800))]))
     message = refused(glipv2(tmp_path, *words, "--force", "--tokenizer", "bert/more.txt"))
     assert "has 813 pieces, the text encoder's embedding 763 rows" in message
+
+
+def test_a_tokenizer_that_can_not_be_had_is_named_and_no_reason_to_refuse(
+    glipv2: Command, task: DetectionTask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    tokenizer = replace(task.model_config.tokenizer, source="some/encoder")
+    model = replace(task.model_config, tokenizer=tokenizer)
+    record = record_of(model, task.config, Vocabulary(("cup",)), carry_tokenizer=False)
+    save_weights(tmp_path / "own.safetensors", task.state_dict(), record)
+    words = ("weights", "import", "own.safetensors", "-o", "out.safetensors")
+    assert "tokenizer 'some/encoder' can't be had here" in done(glipv2(tmp_path, *words))
+    assert read_checkpoint(tmp_path / "out.safetensors").model.tokenizer.source == "some/encoder"
 
 
 def test_mmdetections_files_are_imported(glipv2: Command, cut_glip: Any, tmp_path: Path) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
+import shlex
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NoReturn, cast
 
 from hydra import compose, initialize_config_dir
@@ -18,9 +21,21 @@ from omegaconf.errors import OmegaConfBaseException
 
 from glipv2.config import COMMANDS, TrainConfig, config_folder, hint, known_keys, register_schemas, typed
 from glipv2.errors import UserError, nearest
+from glipv2.folders import SWEEP_FILE
+from glipv2.runs import ENVIRONMENT
 
 GROUPS = ("model", "task", "data", "protocol", "loss", "tune", "optim", "trainer", "tracking", "experiment")
-LITERAL_KEYS = ("weights", "images", "text", "output", "resume", "annotations", "root", "configs")  # paths, sentences
+LITERAL_KEYS = (
+    "weights",
+    "images",
+    "text",
+    "output",
+    "resume",
+    "replay",
+    "annotations",
+    "root",
+    "configs",
+)  # paths, sentences
 
 
 def hydra_words(command: str, words: Sequence[str]) -> list[str]:
@@ -47,6 +62,32 @@ def hydra_words(command: str, words: Sequence[str]) -> list[str]:
             text = f"{parsed.get_key_element()}={QuotedString(word.partition('=')[2], Quote.single).with_quotes()}"
             raise UserError(f'{word}: several values are swept over with -m; as one text they need quotes, "{text}"')
     return [*overrides, *options]
+
+
+def with_earlier(words: Sequence[str]) -> list[str]:
+    """The words of the run or sweep that `resume` or `replay` names, then those given now, which overrule them.
+
+    A run goes on in its own folder where no other `output` is given. Words stay as they are where nothing is named,
+    or only a checkpoint file.
+    """
+    named = [word for word in words if word.startswith(("resume=", "replay="))]
+    if not named:
+        return list(words)
+    kind, _, value = named[-1].partition("=")
+    place = Path(value.strip("'\"")).expanduser()
+    run = place if kind == "resume" else place.parent.parent
+    sweep, given = run / SWEEP_FILE, {word.partition("=")[0] for word in words}
+    if sweep.is_file():
+        overrides = cast("Any", OmegaConf.load(sweep)).hydra.overrides
+        earlier = [str(word) for part in (overrides.task, overrides.hydra) for word in part]
+        added = ["-m", f"hydra.sweep.dir={QuotedString(str(run), Quote.single).with_quotes()}"]
+    elif (run / ENVIRONMENT).is_file():
+        earlier = shlex.split(json.loads((run / ENVIRONMENT).read_text("utf-8"))["command"])[2:]
+        added = [] if kind == "replay" or "output" in given else [f"output={run}"]
+    else:
+        return list(words)
+    left = [word for word in earlier if word.partition("=")[0] not in {*given, "resume", "output", "hydra.sweep.dir"}]
+    return [*(word for word in left if word not in ("-m", "hydra.mode=MULTIRUN")), *words, *added]
 
 
 def composed(words: Sequence[str]) -> TrainConfig:

@@ -9,12 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-import torch
-from pytorch_lightning.callbacks import Callback, LearningRateMonitor, ModelCheckpoint, RichProgressBar
+from pytorch_lightning.callbacks import (
+    Callback,
+    EMAWeightAveraging,
+    LearningRateMonitor,
+    ModelCheckpoint,
+    RichProgressBar,
+)
 from torch import nn
 
 from glipv2.checkpoint_files import LAST
-from glipv2.errors import UserError
+from glipv2.nonfinite import StopOnNonFinite
 from glipv2.saving import LastCheckpoint, StepSeeds
 from glipv2.trainer import TrainerConfig
 
@@ -26,13 +31,12 @@ def training_callbacks(folder: Path, monitor: str, trainer: TrainerConfig, seed:
     callbacks: list[Callback] = [
         StepSeeds(seed),
         LastCheckpoint(folder / "checkpoints" / LAST, trainer.save_every, trainer.save_minutes),
-        ModelCheckpoint(
-            dirpath=folder / "checkpoints", filename="best", monitor=monitor, mode="max", save_top_k=1,
-            auto_insert_metric_name=False, enable_version_counter=False,
-        ),
-        StopOnNonFinite(),
+        BestCheckpoint(folder / "checkpoints", monitor),
+        StopOnNonFinite(folder),
         Throughput(),
-    ]  # fmt: skip
+    ]
+    if trainer.ema:
+        callbacks.insert(0, Averaged(trainer.ema))
     if trainer.progress:
         callbacks.append(RichProgressBar(refresh_rate=5) if sys.stdout.isatty() else ProgressLines())
     if loggers:
@@ -40,19 +44,50 @@ def training_callbacks(folder: Path, monitor: str, trainer: TrainerConfig, seed:
     return callbacks
 
 
-class StopOnNonFinite(Callback):
-    """A loss that is not a number ends the run with the images that led to it."""
+class BestCheckpoint(ModelCheckpoint):
+    """best.ckpt: the checkpoint with the highest monitored number; a folder that was moved keeps it."""
 
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        loss = outputs["loss"] if isinstance(outputs, dict) else outputs
-        if not torch.isfinite(loss):
-            names = ", ".join(truth.name for truth in batch.truth[:4])
-            raise UserError(
-                f"the loss became {float(loss)} at step {trainer.global_step} on the images {names}, …; "
-                f"lower optim.lr, raise optim.warmup_steps or look at these images"
+    def __init__(self, folder: Path, monitor: str) -> None:
+        super().__init__(
+            dirpath=folder, filename="best", monitor=monitor, mode="max", save_top_k=1,
+            auto_insert_metric_name=False, enable_version_counter=False,
+        )  # fmt: skip
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Lightning forgets what was best when the folder has another name."""
+        here = str(self.dirpath)
+        moved = dict(state_dict)
+        if (Path(here) / "best.ckpt").is_file():
+            best = str(Path(here) / "best.ckpt")
+            moved["best_k_models"] = dict.fromkeys(
+                [best] * bool(state_dict["best_k_models"]), state_dict["best_model_score"]
             )
+            moved |= {"dirpath": here, "best_model_path": best, "kth_best_model_path": best}
+        super().load_state_dict(moved if moved["best_k_models"] else state_dict)
+
+
+class Averaged(EMAWeightAveraging):
+    """Lightning's moving average of the weights: validated, stored as a checkpoint's `state_dict`, and what is left.
+
+    An end within a validation puts the weights that are trained back in their place first.
+    """
+
+    def __init__(self, decay: float) -> None:
+        super().__init__(decay=decay)
+        self._swapped = False
+
+    def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        super().on_validation_epoch_start(trainer, pl_module)
+        self._swapped = self._average_model is not None
+
+    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        super().on_validation_epoch_end(trainer, pl_module)
+        self._swapped = False
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        if self._swapped:
+            self._swap_models(pl_module)
+            self._swapped = False
 
 
 class Throughput(Callback):

@@ -25,18 +25,22 @@ class WholeCheckpoints(TorchCheckpointIO):
     """Checkpoints appear whole or not at all, after a power cut too; the one before `last.ckpt` is kept beside it."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None) -> None:
-        place = Path(path)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        partial = place.with_name(f"{place.name}.partial")
-        try:
-            with partial.open("wb") as file:
-                _write(checkpoint, file, place)
-            if place.name == LAST and place.exists():
-                _keep(place, place.with_name(PREVIOUS))
-            os.replace(partial, place)
-            _sync(place.parent)
-        finally:
-            partial.unlink(missing_ok=True)
+        save_whole(checkpoint, Path(path))
+
+
+def save_whole(content: Mapping[str, Any], place: Path) -> None:
+    """See `WholeCheckpoints`; OSError where the disk does not take it, and nothing is changed."""
+    place.parent.mkdir(parents=True, exist_ok=True)
+    partial = place.with_name(f"{place.name}.partial")
+    try:
+        with partial.open("wb") as file:
+            _write(content, file, place)
+        if place.name == LAST and place.exists():
+            _keep(place, place.with_name(PREVIOUS))
+        os.replace(partial, place)
+        _sync(place.parent)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def _write(checkpoint: Mapping[str, Any], file: BinaryIO, place: Path) -> None:

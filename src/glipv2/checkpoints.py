@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -59,7 +60,9 @@ class Checkpoint:
         # the file brings every weight: nothing is fetched or read from where training once found it
         image = replace(self.model.image, pretrained=False, weights=None)
         text = replace(self.model.text, pretrained=False, weights=None)
-        task = self.task.build(replace(self.model, image=image, text=text), LossConfig.grounding_only(), self.answers)
+        with _unheard("glipv2.models"):  # that parts start from random numbers
+            model = replace(self.model, image=image, text=text)
+            task = self.task.build(model, LossConfig.grounding_only(), self.answers)
         report = load_into(task, self.tensors, self.source, f"{self.model.name} {self.task.name} model")
         if report.missing or report.wrong_shape:
             raise UserError(f"{self.source}: these weights don't fit the model: {report}")
@@ -73,6 +76,18 @@ class Checkpoint:
         return task.eval()
 
 
+@contextmanager
+def _unheard(name: str) -> Iterator[None]:
+    """A logger tells no news below."""
+    logger = logging.getLogger(name)
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
 def with_weights_model(config: TrainConfig) -> TrainConfig:
     """A run's config with the model that is trained, which for `model=as_weights` stands in the weights' file."""
     if config.model.name != AS_WEIGHTS:
@@ -83,9 +98,10 @@ def with_weights_model(config: TrainConfig) -> TrainConfig:
 
 
 def record_of(
-    model: ModelConfig, task: TaskConfig, vocabulary: Vocabulary, answers: Sequence[str] = ()
-) -> dict[str, Any]:
-    """What stands beside the tensors, as plain JSON values."""
+    model: ModelConfig, task: TaskConfig, vocabulary: Vocabulary, answers: Sequence[str] = (), *,
+    carry_tokenizer: bool = True,
+) -> dict[str, Any]:  # fmt: skip
+    """What stands beside the tensors, as plain JSON values; the tokenizer whole, or its source alone."""
     return {
         "format": FORMAT,
         "glipv2": __version__,
@@ -94,7 +110,7 @@ def record_of(
         "task_config": to_plain(task),
         "vocabulary": vocabulary.to_json(),
         "answers": list(answers),
-        "tokenizer": model.tokenizer.serialized(),
+        "tokenizer": model.tokenizer.serialized() if carry_tokenizer else None,
     }
 
 
@@ -121,6 +137,9 @@ def save_weights(path: Path, tensors: Mapping[str, Tensor], record: Mapping[str,
     contiguous = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     try:
         save_file(contiguous, partial, metadata={RECORD_KEY: json.dumps(record)})
+        mask = os.umask(0)
+        os.umask(mask)
+        partial.chmod(0o666 & ~mask)  # as every new file; that library lets nobody else read it
         os.replace(partial, path)
     except SafetensorError as error:
         raise UserError(f"{path}: can't be written ({error}); is the disk full?") from error
@@ -167,6 +186,14 @@ def _own(path: Path, contents: Contents, text: str) -> Checkpoint:
         )
     except (json.JSONDecodeError, KeyError, TypeError) as error:
         raise UserError(f"{path}: what it says of its model can't be read ({error!r})") from error
+
+
+def model_of(record: Mapping[str, Any], source: str) -> ModelConfig:
+    """The model that a record describes, with its tokenizer; nothing is fetched: weights come from elsewhere."""
+    model = from_plain(ModelConfig, record["model"], source)
+    image = replace(model.image, pretrained=False, weights=None)
+    text = replace(model.text, pretrained=False, weights=None)
+    return _with_tokenizer(replace(model, image=image, text=text), record.get("tokenizer"))
 
 
 def _with_tokenizer(model: ModelConfig, serialized: str | None) -> ModelConfig:

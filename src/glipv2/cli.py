@@ -29,6 +29,7 @@ commands
   evaluate   score weights on a data set         glipv2 evaluate weights=runs/demo data=shapes split=unseen
                                                    glipv2 evaluate weights=glip_t.safetensors protocol=coco …
   predict    find names in pictures              glipv2 predict weights=runs/demo images=photo.jpg text="a cup. a dog."
+  export     ONNX whose names can change         glipv2 export weights=runs/demo -o exported
   report     one HTML page about runs            glipv2 report runs/demo
   data       check, preview, convert files       glipv2 data check instances.json --images photos
                                                    glipv2 data convert instances.json OUT --to odvg
@@ -53,6 +54,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             _run(words[0], words[1:])
     except UserError as error:
         _fail(str(error))
+    except BrokenPipeError:  # whoever reads our output has read enough, as in `glipv2 train --help | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python would complain while it ends
     except OSError as error:
         _fail(_in_one_line(error))
     except KeyboardInterrupt as end:
@@ -94,6 +97,8 @@ def _run(command: str, arguments: list[str]) -> None:
         _report(arguments)
     elif command == "finetune":
         _finetune(arguments)
+    elif command == "export":
+        _export(arguments)
     elif command == "data":
         _data(arguments)
     elif command == "weights":
@@ -101,7 +106,7 @@ def _run(command: str, arguments: list[str]) -> None:
     else:
         from glipv2.errors import nearest
 
-        known = ("train", "finetune", "evaluate", "predict", "report", "data", "weights")
+        known = ("train", "finetune", "evaluate", "predict", "export", "report", "data", "weights")
         raise UserError(f"no command '{command}'; {nearest(command, known)}")
 
 
@@ -110,7 +115,7 @@ def _run_hydra(command: str, arguments: list[str]) -> None:
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
-    from glipv2.arguments import explained, hydra_words, job_words
+    from glipv2.arguments import explained, hydra_words, job_words, with_earlier
     from glipv2.config import config_folder, register_schemas
     from glipv2.folders import take_back_empty
 
@@ -119,6 +124,7 @@ def _run_hydra(command: str, arguments: list[str]) -> None:
     words = [
         f"task_name={word[5:]}" if command == "predict" and word.startswith("task=") else word for word in arguments
     ]
+    words = with_earlier(words) if command == "train" else words
     script = sys.argv[0]
     sys.argv = [f"glipv2 {command}", *hydra_words(command, words)]  # Hydra would take task= for the group of presets
     begun = False
@@ -160,6 +166,11 @@ def _train(config: DictConfig) -> float:
     settings = typed(config, TrainConfig)
     settings.output = str(folder)
     _quiet_libraries()
+    if settings.replay:
+        from glipv2.replaying import replay
+
+        replay(settings, settings.replay)
+        return 0.0
     try:
         scores = train(settings, folder)
     except Interrupted as end:
@@ -172,12 +183,8 @@ def _train(config: DictConfig) -> float:
 
 
 def _resuming(folder: Path) -> str:
-    """The command that goes on with the run of this job."""
-    from hydra.core.hydra_config import HydraConfig
-
-    words = [word for word in HydraConfig.get().overrides.task if word.partition("=")[0] not in ("resume", "output")]
-    place = os.path.relpath(folder)
-    return shlex.join(["glipv2", "train", *words, f"resume={place}", f"output={place}"])
+    """The command that goes on with a run."""
+    return shlex.join(["glipv2", "train", f"resume={os.path.relpath(folder)}"])
 
 
 def _evaluate(config: DictConfig) -> None:
@@ -228,6 +235,13 @@ def _finetune(arguments: list[str]) -> None:
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     finetune_command(arguments, lambda command, words: _run_hydra(command, list(words)), _quiet_libraries)
+
+
+def _export(arguments: list[str]) -> None:
+    from glipv2.export_command import export_command
+
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    export_command(arguments)
 
 
 def _weights(arguments: list[str]) -> None:

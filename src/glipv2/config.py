@@ -25,6 +25,7 @@ from glipv2.models import ModelConfig
 from glipv2.models.conventions import AS_WEIGHTS
 from glipv2.optim import OptimConfig
 from glipv2.protocols import CocoProtocol, Flickr30kProtocol, LvisProtocol, OdinwProtocol, ProtocolConfig
+from glipv2.ranges import at_least, check_ranges, share, within
 from glipv2.tasks.base import TaskConfig
 from glipv2.tasks.captioning import CaptioningConfig
 from glipv2.tasks.detection import DetectionConfig
@@ -53,6 +54,7 @@ SCHEMAS: dict[str, dict[str, type]] = {
     "tune": {config.name: config for config in (TuneConfig, LinearTuneConfig, PromptTuneConfig, LoraTuneConfig)},
 }
 PLUGIN_GROUPS = tuple(SCHEMAS)
+ON_ERROR = ("raise", "skip")  # what to do about broken input
 
 Config = TypeVar("Config")
 
@@ -60,18 +62,19 @@ Config = TypeVar("Config")
 @dataclass
 class TrainConfig:
     """`glipv2 train`. output: the run's folder; weights: a run or file whose weights it starts from;
-    resume: a run to go on with; split: what validation scores; also_evaluate: further splits that
-    are scored at the end; gallery: pictures kept of each split.
+    resume: a run or sweep to go on with; replay: a batch at which a run stopped, to be looked into; split: what
+    validation scores; also_evaluate: further splits that are scored at the end; gallery: pictures kept of each split.
     """
 
     name: str = "run"
     output: str = "runs/run"
-    seed: int = 0
+    seed: int = within(0, 2**32 - 1, 0)
     split: str = "val"
     also_evaluate: list[str] = field(default_factory=list)
-    gallery: int = 12
+    gallery: int = at_least(0, 12)
     weights: str | None = None
     resume: str | None = None
+    replay: str | None = None
     model: ModelConfig = field(default_factory=ModelConfig)
     task: TaskConfig = MISSING
     data: DataConfig = MISSING
@@ -117,7 +120,7 @@ class EvaluateConfig:
     before: str | None = None
     split: str = "val"
     output: str | None = None
-    gallery: int = 12
+    gallery: int = at_least(0, 12)
     data: DataConfig = MISSING
     protocol: ProtocolConfig = field(default_factory=ProtocolConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
@@ -140,7 +143,9 @@ class PredictConfig:
     text: what is asked: names for detection and segmentation (default those trained on), a caption to ground, a
     question.
     task_name (in the command simply task=NAME): default the one, or the first, that the weights were
-    trained for.
+    trained for. workers: processes that read pictures, default as suits the machine; devices: processes that
+    predict, each on a device of its own (with device=cpu: each with its part of the cores). on_error: "raise"
+    ends at the first broken picture, "skip" leaves such out and tells.
     """
 
     weights: str = MISSING
@@ -148,17 +153,21 @@ class PredictConfig:
     text: str = ""
     task_name: str | None = None
     output: str = "predictions"
-    threshold: float = 0.3
-    batch_size: int = 8
+    threshold: float = share(0.3)
+    batch_size: int = at_least(1, 8)
     device: str = "auto"
+    devices: int = at_least(1, 1)
+    workers: int | None = None
     draw: bool = True
+    on_error: str = "raise"
 
     def check(self) -> None:
-        """UserError for numbers out of their range."""
-        if self.batch_size < 1:
-            raise UserError(f"batch_size: expected at least 1, but got {self.batch_size}")
-        if not 0 <= self.threshold <= 1:
-            raise UserError(f"threshold: expected a probability of 0 to 1, but got {self.threshold}")
+        """UserError for numbers out of their range and a way that there is not."""
+        check_ranges(self)
+        if self.workers is not None and self.workers < 0:
+            raise UserError(f"workers: expected at least 0, but got {self.workers}")
+        if self.on_error not in ON_ERROR:
+            raise UserError(f"on_error: no way '{self.on_error}'; {nearest(self.on_error, ON_ERROR)}")
 
 
 @dataclass
@@ -176,18 +185,16 @@ class LabelConfig:
     captions: Path = MISSING
     output: Path = MISSING
     threshold: float = 0.5
-    boxes: int = 10
-    batch_size: int = 8
+    boxes: int = at_least(1, 10)
+    batch_size: int = at_least(1, 8)
     device: str = "auto"
     on_error: str = "raise"
     preview: Path | None = None
 
     def check(self) -> None:
-        """UserError for numbers out of range and an output that is there."""
+        """UserError for a threshold of 0 and an output that is there."""
         if not 0 < self.threshold <= 1:
             raise UserError(f"threshold: expected a score above 0 and up to 1, but got {self.threshold}")
-        if self.batch_size < 1 or self.boxes < 1:
-            raise UserError(f"batch_size and boxes: expected at least 1, but got {self.batch_size} and {self.boxes}")
         if self.output.suffix != ".jsonl":
             raise UserError(f"expected an output of ODVG lines (.jsonl), but got {self.output}")
         if self.output.exists():
@@ -253,14 +260,16 @@ def check_pair(task: TaskConfig, data: DataConfig, splits: Iterable[str] = ()) -
 
 
 def typed(config: DictConfig, schema: type[Config]) -> Config:
-    """A composed config as plain dataclasses; UserError naming a key that has no value or no place."""
+    """A composed config as plain dataclasses; UserError naming a key that has no value, no place or no such value."""
     strange = next(_unknown_keys(config), None)
     if strange:
         raise UserError(f"unknown key '{strange}'; {hint(strange, schema)}")
     missing = sorted(OmegaConf.missing_keys(config))
     if missing:
         raise UserError(f"{missing[0]} is not set; give it as {missing[0]}=VALUE")
-    return cast("Config", OmegaConf.to_object(config))
+    found = cast("Config", OmegaConf.to_object(config))
+    check_ranges(found)
+    return found
 
 
 def _unknown_keys(config: DictConfig, prefix: str = "") -> Iterator[str]:

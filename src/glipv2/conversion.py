@@ -18,7 +18,7 @@ from glipv2.models.fetch import sha256_of
 from glipv2.models.kinds import GLIP, MMDET, kind_of
 from glipv2.models.weights import Contents, opened, read_file
 from glipv2.tasks.base import RECORD_KEY, Task
-from glipv2.tokenizer import BUILTIN
+from glipv2.tokenizer import BUILTIN, TokenizerConfig
 
 Say = Callable[[str], None]
 SUFFIX = ".safetensors"
@@ -66,7 +66,13 @@ def import_weights(
             f"nothing was written; --partial starts them fresh"
         )
     tensors, fresh = _whole(checkpoint, fit)
-    record = record_of(checkpoint.model, checkpoint.task, checkpoint.vocabulary, checkpoint.answers)
+    record = record_of(
+        checkpoint.model,
+        checkpoint.task,
+        checkpoint.vocabulary,
+        checkpoint.answers,
+        carry_tokenizer=_can_be_had(checkpoint.model.tokenizer, say),
+    )
     save_weights(path, tensors, {**record, "fresh": fresh} if fresh else record)
     say(f"written to {path}: {_size(tensors.values())}, sha256 {sha256_of(path)}")
     return path
@@ -113,6 +119,19 @@ def _with_tokenizer(model: ModelConfig, source: str) -> ModelConfig:
     if pieces > rows:
         raise UserError(f"--tokenizer {source}: has {pieces} pieces, the text encoder's embedding {rows} rows")
     return replace(model, tokenizer=tokenizer)
+
+
+def _can_be_had(tokenizer: TokenizerConfig, say: Say) -> bool:
+    """Whether the tokenizer is on this machine or the hub gives it; says what it means if not."""
+    try:
+        tokenizer.build()
+    except UserError:
+        say(
+            f"tokenizer '{tokenizer.source}' can't be had here: the file written names it alone, and looks for it when "
+            f"it is used; --tokenizer FOLDER (with its vocab.txt or tokenizer.json) puts it into the file"
+        )
+        return False
+    return True
 
 
 def _built(checkpoint: Checkpoint) -> Task:

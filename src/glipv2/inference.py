@@ -16,15 +16,15 @@ from glipv2.config import SCHEMAS
 from glipv2.data.images import read_image, to_tensor
 from glipv2.data.noun_phrases import prompt_of_phrases
 from glipv2.data.prompts import PromptComposer, PromptConfig, collate_rows
-from glipv2.data.transforms import resize
+from glipv2.data.unlabelled import resized_for, unknown
 from glipv2.errors import UserError, nearest
 from glipv2.losses.glipv2 import LossConfig
+from glipv2.models.remembered import TextMemory
 from glipv2.structures import (
     DetectionBatch,
     Detections,
     ImageBatch,
     ImageTruth,
-    Instances,
     Prompt,
     Segments,
     Span,
@@ -43,6 +43,8 @@ class Predictor:
     def __init__(self, task: Task, device: str = "auto") -> None:
         self.device = torch.device(pick_device(device))
         self.task = task.to(self.device).eval()
+        self._core = self.task.parts().core
+        self._core.remembered = TextMemory()
         self._tasks = dict(task.subtasks())
         self._trained = next(iter(task.subtasks().values())).vocabulary
         self._prompts: dict[tuple[tuple[str, ...], str], list[Prompt]] = {}
@@ -104,6 +106,12 @@ class Predictor:
             for result, (vocabulary, _) in zip(results, requests, strict=True)
         ]
         return found[0] if is_single(images) else found
+
+    def with_vocabulary(
+        self, names: Sequence[str] | None = None, *, prompts: PromptConfig | None = None
+    ) -> VocabularyPredictor:
+        """One object for many pictures and the same names: prompts are made, checked and read now, not at each call."""
+        return VocabularyPredictor(self, self.vocabulary if names is None else vocabulary_of(names), prompts)
 
     @overload
     def segment(  # type: ignore[overload-overlap]
@@ -266,21 +274,66 @@ class Predictor:
         found: list[Any] = []
         for start in range(0, len(pictures), batch_size):
             tensors = [_pixels_of(picture) for picture in pictures[start : start + batch_size]]
-            resized = self._pixels.batch([self._resized(tensor) for tensor in tensors])
-            truth = tuple(_unknown(index, tensor) for index, tensor in enumerate(tensors, start=start))
+            resized = self._pixels.batch([resized_for(self._pixels, tensor) for tensor in tensors])
+            truth = tuple(
+                unknown(index, (int(tensor.shape[-2]), int(tensor.shape[-1])))
+                for index, tensor in enumerate(tensors, start=start)
+            )
             batch = batch_for(resized, truth)
-            found += [result.to("cpu") for result in task.predictions(batch.to(self.device))]
+            found += self._found(task, batch)
         return found
 
-    def _resized(self, picture: Tensor) -> Tensor:
-        size = (int(picture.shape[-2]), int(picture.shape[-1]))
-        return resize(picture, Instances.empty(), self._pixels.target_size(size))[0]
+    @torch.inference_mode()
+    def of_pictures(self, task: str, images: ImageBatch, truth: tuple[ImageTruth, ...], request: Any) -> Sequence[Any]:
+        """Predictions of a task for pictures that were read before, one request for all."""
+        chosen = self.task_for(task)
+        return self._found(chosen, chosen.batch_for(images, truth, request))
+
+    def _found(self, task: Task, batch: Any) -> list[Any]:
+        return [result.to("cpu") for result in task.predictions(batch.to(self.device, non_blocking=True))]
+
+    @torch.inference_mode()
+    def read_prompts(self, vocabulary: Vocabulary, config: PromptConfig) -> None:
+        """Makes the prompts of a vocabulary and reads them; calls of `detect` then find them read."""
+        for batch in collate_rows([self._prompts_for(vocabulary, config)], self._tokenizer):
+            self._core.read(batch.text.to(self.device))
 
     def _prompts_for(self, vocabulary: Vocabulary, config: PromptConfig) -> list[Prompt]:
         key = (vocabulary.names, repr(config))
         if key not in self._prompts:
             self._prompts[key] = PromptComposer(vocabulary, self._tokenizer, config).all_names()
         return self._prompts[key]
+
+
+class VocabularyPredictor:
+    """A model with one vocabulary; `detect` gives what `Predictor.detect` gives for its names.
+
+    vocabulary: the names and their ids. UserError for a name that is longer than a prompt may be.
+    """
+
+    def __init__(self, predictor: Predictor, vocabulary: Vocabulary, prompts: PromptConfig | None = None) -> None:
+        self.vocabulary = vocabulary
+        self._predictor = predictor
+        self._prompts = prompts or PromptConfig()
+        predictor.read_prompts(vocabulary, self._prompts)
+
+    @overload
+    def detect(  # type: ignore[overload-overlap]
+        self, images: Picture, *, threshold: float = ..., batch_size: int = ...
+    ) -> Detections: ...
+
+    @overload
+    def detect(
+        self, images: Sequence[Picture], *, threshold: float = ..., batch_size: int = ...
+    ) -> list[Detections]: ...
+
+    def detect(
+        self, images: Picture | Sequence[Picture], *, threshold: float = 0.0, batch_size: int = 8
+    ) -> Detections | list[Detections]:
+        """Objects of these names, in each picture's own pixels; one picture gives one result, a list a list."""
+        return self._predictor.detect(
+            images, self.vocabulary.names, prompts=self._prompts, threshold=threshold, batch_size=batch_size
+        )
 
 
 def is_single(images: Picture | Sequence[Picture]) -> bool:
@@ -325,9 +378,3 @@ def _pixels_of(picture: Picture) -> Tensor:
             raise UserError(f"expected a uint8 tensor [3, H, W], but got {picture.dtype} {list(picture.shape)}")
         return picture
     return to_tensor(picture.convert("RGB") if isinstance(picture, Image) else read_image(picture))
-
-
-def _unknown(index: int, picture: Tensor) -> ImageTruth:
-    empty = Instances.empty()
-    size = (int(picture.shape[-2]), int(picture.shape[-1]))
-    return ImageTruth(index, "", size, empty.boxes, empty.labels, empty.is_crowd, empty.areas)

@@ -25,10 +25,10 @@ from glipv2.data.pairs import Pair, read_pairs
 from glipv2.errors import UserError
 from glipv2.inference import Predictor
 from glipv2.report.gallery import contact_sheet
-from glipv2.runs import write_json
 from glipv2.structures import Prompt
 from glipv2.structures.drawing import draw_boxes, draw_lines
 from glipv2.structures.grounded import GroundedText
+from glipv2.unfinished import LineFile, begun_before
 
 KEPT, NO_PHRASE, UNSURE, BROKEN = "labelled", "without a noun phrase", "without a sure box", "of broken images"
 SHEET, COLUMNS = 12, 3  # pictures of the preview
@@ -113,32 +113,19 @@ class Partial:
         self.lines = config.output.with_name(f"{config.output.name}.partial")
         self.words = config.output.with_name(f"{config.output.name}.partial.json")
         self.batch = config.batch_size
+        self._file = LineFile(self.lines)
         self._wanted = _signature(config)
 
     def begun(self) -> int:
         """How many pairs are done, in whole batches; a batch that was cut off is forgotten."""
-        if not self.words.is_file():
-            self.lines.parent.mkdir(parents=True, exist_ok=True)
-            self.lines.write_bytes(b"")
-            write_json(self.words, self._wanted)
+        if not begun_before(self.words, self._wanted, self.lines):
+            self._file.path.write_bytes(b"")
             return 0
-        earlier = json.loads(self.words.read_text("utf-8"))
-        other = [key for key, value in self._wanted.items() if earlier.get(key) != value]
-        if other:
-            raise UserError(
-                f"{self.lines} was begun with another {', '.join(other)}; remove it and {self.words.name} to begin anew"
-            )
-        whole = self.lines.read_bytes().splitlines(keepends=True) if self.lines.is_file() else []
-        complete = sum(line.endswith(b"\n") for line in whole) // self.batch * self.batch
-        self.lines.write_bytes(b"".join(whole[:complete]))
-        return complete
+        return self._file.keep_whole(self.batch)
 
     def add(self, batch: Sequence[Labelled]) -> None:
         """Appends a batch, and waits until it is on the disk."""
-        with self.lines.open("a", encoding="utf-8") as file:
-            file.writelines(json.dumps(asdict(own), ensure_ascii=False) + "\n" for own in batch)
-            file.flush()
-            os.fsync(file.fileno())
+        self._file.add(map(asdict, batch))
 
     def finish(self, output: Path) -> Counter[str]:
         """The lines that there are become the output; counts them all."""

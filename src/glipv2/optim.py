@@ -10,6 +10,7 @@ from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from glipv2.errors import UserError, nearest
+from glipv2.ranges import at_least, within
 
 SCHEDULES = ("cosine", "steps", "constant")
 
@@ -25,15 +26,15 @@ class OptimConfig:
     biases get no decay.
     """
 
-    lr: float = 1e-4
-    text_lr_factor: float = 0.1
-    image_lr_factor: float = 1.0
+    lr: float = at_least(0, 1e-4)
+    text_lr_factor: float = at_least(0, 0.1)
+    image_lr_factor: float = at_least(0, 1.0)
     lr_factors: dict[str, float] = field(default_factory=dict)
-    weight_decay: float = 1e-4
-    betas: list[float] = field(default_factory=lambda: [0.9, 0.999])
+    weight_decay: float = at_least(0, 1e-4)
+    betas: list[float] = within(0, 0.999999, [0.9, 0.999], length=2)
     schedule: str = "cosine"
-    warmup_steps: int = 100
-    final_lr_factor: float = 0.0
+    warmup_steps: int = at_least(0, 100)
+    final_lr_factor: float = at_least(0, 0.0)
 
     def check(self) -> None:
         """UserError for a schedule that does not exist."""

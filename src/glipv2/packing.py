@@ -26,6 +26,7 @@ from glipv2.tasks.base import TaskConfig
 
 log = logging.getLogger(__name__)
 
+CHANGE_NOTHING = ("batch_size", "eval_batch_size", "workers", "prompts", "augment")  # of what is packed
 ANNOTATIONS = frozenset((".json", ".jsonl", ".xml", ".txt", ".yaml", ".yml"))
 
 
@@ -108,11 +109,10 @@ def _signature(data: DataConfig, sources: Mapping[str, Sequence[ViewSource]]) ->
             images = view.samples.images if isinstance(view.samples, JoinedDataset) else view.samples
             if isinstance(images, DescribedImages):
                 paths.add(images.described_by(0))
-    files = {str(path): _digest(path) for path in sorted(paths)}
     return {
-        "data": asdict(data),
+        "data": {key: value for key, value in asdict(data).items() if key not in CHANGE_NOTHING},
         "splits": {name: [view.name for view in own] for name, own in sources.items()},
-        "files": files,
+        "files": {str(path): _digest(path) for path in sorted(paths)},
     }
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from glipv2.ranges import at_least, within
 from glipv2.structures import ImageBatch
 
 
@@ -19,12 +20,12 @@ class PixelConfig:
     order of `bgr` (True = blue first); size_divisor: padded sizes are multiples of it.
     """
 
-    short_side: int = 800
-    max_long_side: int = 1333
-    mean: list[float] = field(default_factory=lambda: [123.675, 116.28, 103.53])
-    std: list[float] = field(default_factory=lambda: [58.395, 57.12, 57.375])
+    short_side: int = at_least(1, 800)
+    max_long_side: int = at_least(1, 1333)
+    mean: list[float] = within(-1e6, 1e6, [123.675, 116.28, 103.53], length=3)
+    std: list[float] = at_least(1e-6, [58.395, 57.12, 57.375], length=3)
     bgr: bool = False
-    size_divisor: int = 32
+    size_divisor: int = at_least(1, 32)
 
     def target_size(self, image_size: tuple[int, int], short_side: int | None = None) -> tuple[int, int]:
         """(height, width) after resizing: the short side as asked unless the long one grows past its bound.

@@ -18,6 +18,9 @@ from typing import Any, TextIO
 from glipv2 import __version__
 from glipv2.errors import UserError
 
+ENVIRONMENT = "environment.json"  # where a run was made, and by which words
+CONFIG = "config.yaml"
+
 
 @dataclass(frozen=True)
 class Claim:
@@ -140,6 +143,7 @@ def environment() -> dict[str, Any]:
     device = torch.cuda.get_device_name(0) if torch.cuda.is_available() else "cpu"
     return {
         "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "folder": os.getcwd(),
         "glipv2": __version__,
         "commit": _commit(),
         "python": platform.python_version(),

@@ -102,11 +102,14 @@ class LastCheckpoint(Callback):
         self._listen(False)
         terminated = isinstance(exception, SystemExit)  # a scheduler's SIGTERM, which Lightning answers after a step
         training = trainer.state.fn == TrainerFn.FITTING and trainer.global_step > self.saved_step
+        training = training and not (self._in_validation and trainer.global_step >= trainer.max_steps)
         if training and (self._orderly or (terminated and not self._in_validation)):
             self._save(trainer)
 
     def _due(self, trainer: pl.Trainer, step: int) -> bool:
         if self._validated or (self.steps and step % self.steps == 0):
+            return True
+        if step == trainer.max_steps - 1:  # the last validation may take long, and is run again from here
             return True
         several = trainer.world_size > 1
         if not self.minutes or (several and step % CHECKED_EVERY):
@@ -160,10 +163,10 @@ class LastCheckpoint(Callback):
             return
         own = checkpoint.get("callbacks", {}).get(self.state_key, {})
         every = trainer.val_check_interval if isinstance(trainer.val_check_interval, int) else 0
-        between_steps(loops["fit_loop"], every, bool(own.get("in_validation")))
+        between_steps(loops["fit_loop"], every, bool(own.get("in_validation")), trainer.max_steps)
 
 
-def between_steps(loop: Mapping[str, Any], val_every: int, in_validation: bool) -> None:
+def between_steps(loop: Mapping[str, Any], val_every: int, in_validation: bool, max_steps: int) -> None:
     """Changes the stored counters of a fit loop so that Lightning goes on with the next batch, and nothing twice.
 
     val_every: batches between validations. in_validation: the one due at this place is to be run, from its beginning.
@@ -175,11 +178,12 @@ def between_steps(loop: Mapping[str, Any], val_every: int, in_validation: bool) 
         done = progress[part]["completed"]
         progress[part].update(ready=done, started=done, processed=done)
     progress["is_last_batch"] = False
-    for part in ("total", "current"):  # the epoch, which is the whole run, has begun and not ended
-        loop["epoch_progress"][part].update(ready=1, started=1, processed=0, completed=0)
-    done = progress["total"]["completed"]
-    due = val_every > 0 and done > 0 and done % val_every == 0
     steps = loop["epoch_loop.automatic_optimization.optim_progress"]["optimizer"]["step"]["total"]["completed"]
+    ended = int(0 <= max_steps <= steps)
+    for part in ("total", "current"):  # the epoch, which is the whole run
+        loop["epoch_progress"][part].update(ready=1, started=1, processed=ended, completed=ended)
+    done = progress["total"]["completed"]
+    due = val_every > 0 and done > 0 and done % val_every == 0 and not ended
     # where a validation is due Lightning counts this step once more, whether it runs the validation or not
     loop["epoch_loop.state_dict"]["_batches_that_stepped"] = steps - due
     validation = loop["epoch_loop.val_loop.batch_progress"]

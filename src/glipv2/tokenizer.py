@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from glipv2.errors import UserError
+from glipv2.hub import hub
+from glipv2.ranges import at_least
 from glipv2.structures.prompts import TokenizedText
 
 if TYPE_CHECKING:
@@ -41,7 +43,7 @@ class TokenizerConfig:
     """
 
     source: str = BUILTIN
-    max_tokens: int = 256
+    max_tokens: int = at_least(8, 256)
 
     def serialized(self) -> str | None:
         """The whole tokenizer as JSON, for weights to carry; None for the builtin one, which every copy has."""
@@ -168,7 +170,8 @@ def _from_hub(source: str) -> Backend:
     from transformers import AutoTokenizer
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(source)
+        with hub():
+            tokenizer = AutoTokenizer.from_pretrained(source)
     except (OSError, ValueError) as error:
         raise UserError(
             f"no tokenizer at '{source}': not a folder with tokenizer.json or vocab.txt, and the model hub did not "

@@ -16,7 +16,7 @@ from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities import rank_zero_only
 
 from glipv2.callbacks import Throughput, parameter_count, training_callbacks
-from glipv2.checkpoint_files import LAST, fault_of, newest_whole, remove_partials, steps_in
+from glipv2.checkpoint_files import LAST, steps_in
 from glipv2.checkpoints import WEIGHTS_FILE, Checkpoint, read_checkpoint, record_of, save_weights
 from glipv2.config import TrainConfig, to_plain
 from glipv2.data.datamodule import DataModule
@@ -25,7 +25,8 @@ from glipv2.evaluate import open_data, score_split, summary
 from glipv2.models.conventions import starting_from
 from glipv2.models.weights import load_into
 from glipv2.report.summary import show_rows
-from glipv2.runs import claim_folder, environment, write_json, write_metrics, write_text
+from glipv2.resuming import checkpoint_to_resume, job_of_sweep, run_of, tell_changes
+from glipv2.runs import CONFIG, ENVIRONMENT, claim_folder, environment, write_json, write_metrics, write_text
 from glipv2.saving import LastCheckpoint
 from glipv2.tasks.base import Task
 from glipv2.tracking import end_tracking, log_facts
@@ -38,8 +39,13 @@ log = logging.getLogger(__name__)
 def train(config: TrainConfig, folder: Path) -> dict[str, float]:
     """Trains, evaluates the best checkpoint, and leaves everything in `folder`; returns the scores."""
     config.check()
-    goes_on = bool(config.resume) and _run_folder(Path(str(config.resume)).expanduser()) == folder.resolve()
-    resume = _checkpoint_to_resume(config)
+    config, scores = job_of_sweep(config, folder)
+    if scores:
+        return scores
+    goes_on = bool(config.resume) and run_of(Path(str(config.resume)).expanduser()) == folder.resolve()
+    resume = checkpoint_to_resume(config)
+    if goes_on:
+        tell_changes(config, folder)
     # only the run that goes on may be written over; processes that a run starts for more devices claim nothing
     claim = None if goes_on or getattr(rank_zero_only, "rank", 0) > 0 else claim_folder(folder)
     try:
@@ -167,8 +173,8 @@ def _take_over(task: Task, config: TrainConfig, start: Checkpoint) -> None:
 
 def _begin(config: TrainConfig, folder: Path, task: Task, steps: int) -> list[Logger]:
     """Writes what is known before the first step and opens the trackers; steps: that are done already."""
-    write_text(folder / "config.yaml", OmegaConf.to_yaml(to_plain(config)))
-    write_json(folder / "environment.json", environment())
+    write_json(folder / ENVIRONMENT, environment())
+    write_text(folder / CONFIG, OmegaConf.to_yaml(to_plain(config)))  # last: with it there is a run to go on with
     log.info(
         "%s %s: %.2f M parameters, run folder %s",
         config.model.name,
@@ -200,27 +206,3 @@ def _finish(config: TrainConfig, folder: Path, task: Task, data: DataModule, tra
 
 def _splits(config: TrainConfig) -> Sequence[str]:
     return list(dict.fromkeys([config.split, *config.also_evaluate]))
-
-
-def _checkpoint_to_resume(config: TrainConfig) -> Path | None:
-    """The newest whole checkpoint of the run, None where it was killed before its first; or the file given."""
-    if not config.resume:
-        return None
-    path = Path(config.resume).expanduser()
-    if path.is_file():
-        fault = fault_of(path)
-        if fault:
-            raise UserError(f"resume={config.resume}: {fault}; give the run's folder to take another checkpoint")
-        return path
-    if not (path / "config.yaml").is_file():
-        raise UserError(f"resume={config.resume}: no run is there; expected a folder with config.yaml in it")
-    remove_partials(path / "checkpoints")
-    found = newest_whole(path / "checkpoints")
-    if found is None:
-        log.info("%s has no checkpoint yet: it begins anew", path)
-    return found
-
-
-def _run_folder(resume: Path) -> Path:
-    """The folder of the run that a `resume` names, by itself or by one of its checkpoints."""
-    return resume.resolve() if resume.is_dir() else resume.resolve().parent.parent

@@ -13,6 +13,7 @@ from torch import nn
 from glipv2.errors import UserError, nearest
 from glipv2.models.recompute import PARTS, recompute_blocks
 from glipv2.precision import resolved_precision
+from glipv2.ranges import at_least
 
 if TYPE_CHECKING:
     import pytorch_lightning as pl
@@ -48,29 +49,33 @@ class TrainerConfig:
     validations, after which it always is (0 = not by this). grad_checkpointing: parts of the model (image, text,
     fusion) whose blocks compute their insides again in the backward pass instead of keeping them. compile: the
     backend of torch.compile for the encoders, the tower and the region head, as inductor ("" = not compiled).
+    ema: decay of a moving average of the weights, which is then what is validated, stored and exported (0 = none).
     """
 
-    max_steps: int = 1000
-    val_every: int = 0
+    max_steps: int = at_least(-1, 1000)
+    val_every: int = at_least(0, 0)
     accelerator: str = "auto"
     devices: Any = "auto"
     strategy: str = "auto"
     precision: str = "32-true"
-    clip: float = 1.0
-    accumulate: int = 1
-    log_every: int = 20
+    clip: float = at_least(0, 1.0)
+    accumulate: int = at_least(1, 1)
+    log_every: int = at_least(1, 20)
     channels_last: bool = True
     progress: bool = True
     save_every: int = 0
     save_minutes: float = 10.0
     grad_checkpointing: list[str] = field(default_factory=list)
     compile: str = ""
+    ema: float = 0.0
     options: dict[str, Any] = field(default_factory=dict)
 
     def check(self) -> None:
         """UserError for settings that this machine or Lightning can't follow."""
         if self.compile and self.compile not in compilers():
             raise UserError(f"trainer.compile: no backend '{self.compile}'; {nearest(self.compile, compilers())}")
+        if not 0 <= self.ema < 1:
+            raise UserError(f"trainer.ema: expected a decay of 0 to below 1, as 0.999, but got {self.ema}")
         unknown = [part for part in self.grad_checkpointing if part not in PARTS]
         if unknown:
             raise UserError(f"trainer.grad_checkpointing: no part '{unknown[0]}'; {nearest(unknown[0], PARTS)}")

@@ -13,6 +13,7 @@ from torch.nn.utils import parametrize
 
 from glipv2.errors import UserError
 from glipv2.models import ModelConfig
+from glipv2.ranges import at_least
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +60,7 @@ class PromptTuneConfig(TuneConfig):
 
     name: ClassVar[str] = "prompt"
     adds: ClassVar[tuple[str, ...]] = ("core.text.offsets",)
-    tokens: int = 256
+    tokens: int = at_least(1, 256)
 
     def check(self, shuffled_prompts: bool) -> None:
         """Names must keep their places."""
@@ -87,14 +88,12 @@ class LoraTuneConfig(TuneConfig):
     """
 
     name: ClassVar[str] = "lora"
-    rank: int = 8
-    alpha: float = 16.0
+    rank: int = at_least(1, 8)
+    alpha: float = at_least(0, 16.0)
     modules: list[str] = field(default_factory=lambda: ["core.text", "core.fusion"])
 
     def apply(self, task: nn.Module) -> None:
         """Adds the updates; the core's own weights are frozen."""
-        if self.rank < 1:
-            raise UserError(f"tune.rank: expected at least 1, but got {self.rank}")
         _train_only(task, [name for name, _ in task.named_parameters() if not name.startswith("core.")])
         changed = list(_linear_maps(task, self.modules))
         if not changed:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+
+from glipv2.ranges import at_least, share
 
 
 @dataclass
@@ -15,8 +17,8 @@ class AugmentConfig:
     brightness, contrast and saturation jitter, 0–1 (hue stays: names say colours).
     """
 
-    short_sides: list[int] = field(default_factory=list)
-    flip: float = 0.5
-    crop: float = 0.0
-    zoom_out: float = 0.0
-    color: float = 0.0
+    short_sides: list[int] = at_least(1, [])
+    flip: float = share(0.5)
+    crop: float = share(0.0)
+    zoom_out: float = share(0.0)
+    color: float = share(0.0)

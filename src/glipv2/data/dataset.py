@@ -9,6 +9,7 @@ from typing import ClassVar, Protocol
 from glipv2.data.augment import AugmentConfig
 from glipv2.data.prompts import PromptConfig
 from glipv2.errors import UserError, nearest
+from glipv2.ranges import at_least
 from glipv2.structures import ImageTruth, Sample, Vocabulary
 
 
@@ -46,9 +47,9 @@ class DataConfig:
     provides: ClassVar[frozenset[str]] = frozenset({"boxes"})
     splits: ClassVar[tuple[str, ...]] = ("train", "val")
 
-    batch_size: int = 16
-    eval_batch_size: int = 32
-    workers: int = 1
+    batch_size: int = at_least(1, 16)
+    eval_batch_size: int = at_least(1, 32)
+    workers: int = at_least(0, 1)
     prompts: PromptConfig = field(default_factory=PromptConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
 

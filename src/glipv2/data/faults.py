@@ -149,9 +149,8 @@ def read_json(path: Path, expected: str) -> Any:
     """The content of a JSON file; UserError saying what was `expected` when there is none."""
     try:
         text = path.read_bytes()
-        if not text.strip():
-            raise UserError(f"{path} is empty; expected {expected}")
-        return json.loads(text)
+        if text.strip():
+            return json.loads(text)
     except FileNotFoundError:
         raise UserError(f"annotation file {path} does not exist; check the path") from None
     except json.JSONDecodeError as error:
@@ -160,6 +159,7 @@ def read_json(path: Path, expected: str) -> Any:
         raise UserError(f"{path} is not JSON: {error.msg}, {where}; {remedy}") from None
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path} can't be read as JSON ({error}); expected {expected}") from None
+    raise UserError(f"{path} is empty; expected {expected}")
 
 
 def is_listed(path: str, listings: dict[str, frozenset[str]]) -> bool:

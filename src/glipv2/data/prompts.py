@@ -15,6 +15,7 @@ import torch
 from glipv2.data.phrases import PhraseBook, listed
 from glipv2.data.wordings import Wording, read_knowledge, read_wordings, spoken_name, wordings_in
 from glipv2.errors import UserError, nearest
+from glipv2.ranges import at_least, share
 from glipv2.structures import Phrase, Prompt, PromptBatch, TextBatch, TokenizedText, Vocabulary, positive_tokens
 from glipv2.structures.batches import pad_rows
 from glipv2.tokenizer import Tokenizer
@@ -48,15 +49,15 @@ class PromptConfig:
     """
 
     separator: str = ". "
-    max_names: int = 85
-    eval_names: int = 0
-    full_probability: float = 0.5
-    leave_out: float = 0.0
+    max_names: int = at_least(0, 85)
+    eval_names: int = at_least(0, 0)
+    full_probability: float = share(0.5)
+    leave_out: float = share(0.0)
     shuffle: bool = True
     captions: dict[str, dict[str, str]] = field(default_factory=dict)
     captions_file: str | None = None
     knowledge: str | None = None
-    knowledge_tokens: int = 0
+    knowledge_tokens: int = at_least(0, 0)
 
     def wordings(self, vocabulary: Vocabulary) -> dict[str, Wording]:
         """The wordings of names by name; UserError for a name that is not in the vocabulary."""

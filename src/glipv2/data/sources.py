@@ -20,6 +20,7 @@ from glipv2.data.shards.files import ReadingConfig, ShardFiles
 from glipv2.data.shards.order import WINDOW
 from glipv2.data.truths import DescribedImages
 from glipv2.errors import UserError
+from glipv2.ranges import at_least
 
 logger = logging.getLogger(__name__)
 
@@ -36,14 +37,14 @@ class ShapesData(DataConfig):
     provides: ClassVar[frozenset[str]] = frozenset({"boxes", "masks", "phrases", "captions", "questions"})
     splits: ClassVar[tuple[str, ...]] = ("train", "val", "unseen")
 
-    seed: int = 0
-    image_size: int = 128
-    max_objects: int = 6
-    train_scenes: int = 100_000
-    eval_scenes: int = 500
-    eval_captions: int = 5
-    train_questions: int = 3
-    eval_questions: int = 3
+    seed: int = at_least(0, 0)
+    image_size: int = at_least(32, 128)
+    max_objects: int = at_least(1, 6)
+    train_scenes: int = at_least(1, 100_000)
+    eval_scenes: int = at_least(1, 500)
+    eval_captions: int = at_least(1, 5)
+    train_questions: int = at_least(1, 3)
+    eval_questions: int = at_least(1, 3)
 
     def dataset(self, split: str, needs: frozenset[str] = frozenset()) -> SampleDataset:
         """Scenes of a split: every training index is another scene. Language is made where it is needed."""
@@ -85,8 +86,8 @@ class CocoData(DataConfig):
     val: CocoSplit = field(default_factory=CocoSplit)
     test: CocoSplit = field(default_factory=CocoSplit)
     on_error: str = "raise"
-    answer_vocabulary: int = 3129
-    answer_min_count: int = 9
+    answer_vocabulary: int = at_least(1, 3129)
+    answer_min_count: int = at_least(1, 9)
 
     def holds(self, split: str, needs: frozenset[str]) -> frozenset[str]:
         """The needs; captions of a grounding file have phrases and boxes too."""
@@ -143,8 +144,8 @@ class AutoData(DataConfig):
     val: AutoSplit = field(default_factory=AutoSplit)
     test: AutoSplit = field(default_factory=AutoSplit)
     on_error: str = "raise"
-    answer_vocabulary: int = 3129
-    answer_min_count: int = 9
+    answer_vocabulary: int = at_least(1, 3129)
+    answer_min_count: int = at_least(1, 9)
 
     def holds(self, split: str, needs: frozenset[str]) -> frozenset[str]:
         """The needs; captions of a grounding file have phrases and boxes too."""

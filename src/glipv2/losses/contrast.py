@@ -10,6 +10,8 @@ import torch.distributed.nn.functional as dist_nn
 import torch.nn.functional as F
 from torch import Tensor
 
+from glipv2.ranges import at_least
+
 NO_CLASS = 0
 
 
@@ -17,8 +19,8 @@ NO_CLASS = 0
 class ContrastConfig:
     """weight: of the loss (0 = off); max_regions: matched regions an image takes part with (released: 100)."""
 
-    weight: float = 1.0
-    max_regions: int = 100
+    weight: float = at_least(0, 1.0)
+    max_regions: int = at_least(1, 100)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from glipv2.losses.contrast import ContrastConfig
 from glipv2.losses.grounding import GroundingLossConfig
 from glipv2.losses.masks import MaskLossConfig
 from glipv2.losses.words import MaskedWordsConfig
+from glipv2.ranges import at_least
 
 
 @dataclass
@@ -22,8 +23,8 @@ class LossConfig:
     contrast: ContrastConfig = field(default_factory=ContrastConfig)
     words: MaskedWordsConfig = field(default_factory=MaskedWordsConfig)
     masks: MaskLossConfig = field(default_factory=MaskLossConfig)
-    answers: float = 1.0
-    captions: float = 1.0
+    answers: float = at_least(0, 1.0)
+    captions: float = at_least(0, 1.0)
 
     @classmethod
     def grounding_only(cls) -> LossConfig:

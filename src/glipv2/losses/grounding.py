@@ -10,6 +10,7 @@ from torch import Tensor
 
 from glipv2.losses.ranks import mean_over_ranks, shared_count
 from glipv2.matching import assign_regions
+from glipv2.ranges import at_least, share
 from glipv2.structures import BoxConvention, RegionOutputs, RegionTargets
 from glipv2.structures.boxes import box_centers, generalized_iou
 
@@ -18,12 +19,12 @@ from glipv2.structures.boxes import box_centers, generalized_iou
 class GroundingLossConfig:
     """Weights of the terms and constants of the token focal loss and the matching (released values)."""
 
-    alignment_weight: float = 1.0
-    box_weight: float = 2.0
-    centerness_weight: float = 1.0
-    alpha: float = 0.25
-    gamma: float = 2.0
-    top_k: int = 9
+    alignment_weight: float = at_least(0, 1.0)
+    box_weight: float = at_least(0, 2.0)
+    centerness_weight: float = at_least(0, 1.0)
+    alpha: float = share(0.25)
+    gamma: float = at_least(0, 2.0)
+    top_k: int = at_least(1, 9)
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from glipv2.losses.ranks import shared_count
+from glipv2.ranges import at_least
 
 
 @dataclass
@@ -17,10 +18,10 @@ class MaskLossConfig:
     max_instances: taught an image, drawn at random; jitter: see `jittered`.
     """
 
-    weight: float = 1.0
-    dice_weight: float = 0.0
-    max_instances: int = 16
-    jitter: float = 0.1
+    weight: float = at_least(0, 1.0)
+    dice_weight: float = at_least(0, 0.0)
+    max_instances: int = at_least(1, 16)
+    jitter: float = at_least(0, 0.1)
 
 
 def mask_loss(logits: Tensor, targets: Tensor, config: MaskLossConfig) -> Tensor:

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from glipv2.losses.ranks import shared_count
+from glipv2.ranges import at_least, share
 from glipv2.structures.luck import CHOSEN_WORDS, MASKED_WORDS, OTHER_WORDS, uniform
 
 IGNORED = -100
@@ -20,10 +21,10 @@ class MaskedWordsConfig:
     of the masked, `hidden` become [MASK] and `replaced` a random word, the rest stay as they are (BERT).
     """
 
-    weight: float = 1.0
-    probability: float = 0.15
-    hidden: float = 0.8
-    replaced: float = 0.1
+    weight: float = at_least(0, 1.0)
+    probability: float = share(0.15)
+    hidden: float = share(0.8)
+    replaced: float = share(0.1)
 
 
 def mask_words(

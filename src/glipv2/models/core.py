@@ -14,6 +14,7 @@ from glipv2.models.heads.contrast import ContrastHeadConfig
 from glipv2.models.heads.masks import MaskHeadConfig
 from glipv2.models.heads.regions import RegionHeadConfig
 from glipv2.models.image import ImageEncoderConfig
+from glipv2.models.remembered import TextMemory
 from glipv2.models.text import TextEncoderConfig, described
 from glipv2.pixels import PixelConfig
 from glipv2.structures import Features, FusedFeatures, ImageBatch, TextBatch
@@ -58,6 +59,7 @@ class Core(nn.Module):
         self.image_width = config.image.width
         self.text_width = self.text.width
         self.fusion = config.fusion.build(self.image_width, self.text_width)
+        self.remembered: TextMemory | None = None  # given by those who ask the same prompts of many pictures
 
     def forward(self, images: ImageBatch, text: TextBatch) -> FusedFeatures:
         """Features before and after fusion of B images with B texts."""
@@ -69,12 +71,16 @@ class Core(nn.Module):
         image_reads: whether the image reads the text; without it what becomes of the image is the same for
         every text, and for every number of texts side by side.
         """
-        tokens = self.text(text)
+        tokens = self.read(text)
         fused_levels, fused_tokens = self.fusion(levels, tokens, text, image_reads)
         return FusedFeatures(
             before=Features(levels, tokens, text.token_mask),
             after=Features(fused_levels, fused_tokens, text.token_mask),
         )
+
+    def read(self, text: TextBatch) -> Tensor:
+        """The encoded tokens [B, L, T] of a text, before fusion; from memory where the core has one."""
+        return self.text(text) if self.remembered is None else self.remembered.states(self.text, text, self.text)
 
     def image_path(self, levels: tuple[Tensor, ...], tokens: int = 1) -> tuple[ImageRows, ...]:
         """What sentences read of B images that read none: the image side of the tower runs once for all of them.

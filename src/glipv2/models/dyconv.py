@@ -7,10 +7,10 @@ import math
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchvision.ops import deform_conv2d
+
+from glipv2.models.deformable import TAPS, Sampling, deformed
 
 OFFSETS = 18  # (dy, dx) of the nine taps
-TAPS = 9
 
 
 class ModulatedConv(nn.Module):
@@ -19,9 +19,10 @@ class ModulatedConv(nn.Module):
     Parameter layout and start as in the released ModulatedDeformConv.
     """
 
-    def __init__(self, width: int, stride: int, groups: int) -> None:
+    def __init__(self, width: int, stride: int, groups: int, sampling: Sampling = Sampling.AUTO) -> None:
         super().__init__()
         self.stride = stride
+        self.sampling = sampling
         self.weight = nn.Parameter(torch.empty(width, width, 3, 3))
         self.bias = nn.Parameter(torch.zeros(width))
         self.norm = nn.GroupNorm(groups, width)
@@ -30,14 +31,13 @@ class ModulatedConv(nn.Module):
 
     def forward(self, level: Tensor, offsets: Tensor | None, mask: Tensor | None) -> Tensor:
         """level [B, D, H, W] to [B, D, ceil(H / stride), ceil(W / stride)]."""
-        if offsets is None:
+        if offsets is None or mask is None:
             return self.norm(F.conv2d(level, self.weight, self.bias, self.stride, padding=1))  # type: ignore[no-any-return]
         with torch.autocast(level.device.type, enabled=False):  # sampling positions need float32, as released
             own = self.weight.dtype
-            sampled = deform_conv2d(
-                level.to(own), offsets.to(own), self.weight, self.bias,
-                stride=self.stride, padding=1, mask=None if mask is None else mask.to(own),
-            )  # fmt: skip
+            sampled = deformed(
+                level.to(own), offsets.to(own), mask.to(own), self.weight, self.bias, self.stride, self.sampling
+            )
         return self.norm(sampled)  # type: ignore[no-any-return]
 
 
@@ -80,12 +80,14 @@ class DyConv(nn.Module):
     deformable=False puts plain convolutions in place of the deformable ones (for training on a CPU).
     """
 
-    def __init__(self, width: int, groups: int, deformable: bool, reread_offsets: bool) -> None:
+    def __init__(
+        self, width: int, groups: int, deformable: bool, reread_offsets: bool, sampling: Sampling = Sampling.AUTO
+    ) -> None:
         super().__init__()
         self.reread_offsets = reread_offsets
-        self.from_coarser = ModulatedConv(width, 1, groups)
-        self.from_same = ModulatedConv(width, 1, groups)
-        self.from_finer = ModulatedConv(width, 2, groups)
+        self.from_coarser = ModulatedConv(width, 1, groups, sampling)
+        self.from_same = ModulatedConv(width, 1, groups, sampling)
+        self.from_finer = ModulatedConv(width, 2, groups, sampling)
         self.scale_attention = nn.Conv2d(width, 1, 1)
         nn.init.normal_(self.scale_attention.weight, std=0.01)
         nn.init.zeros_(self.scale_attention.bias)  # type: ignore[arg-type]

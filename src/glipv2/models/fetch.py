@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from glipv2.errors import UserError
+from glipv2.hub import hub
 
 log = logging.getLogger(__name__)
 
@@ -78,13 +79,17 @@ def _cached(file: HubFile) -> Path | None:
 
 def _fetched(file: HubFile) -> Path:
     from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
 
     log.info("%s: fetching %s", file, file.url)
     try:
-        return Path(hf_hub_download(file.repo, file.path, revision=file.revision))
+        with hub():
+            return Path(hf_hub_download(file.repo, file.path, revision=file.revision))
     except Exception as error:  # the hub's client and its transport raise families of their own
+        told = " ".join(str(error).split())[:120] or type(error).__name__
+        reason = "the hub does not answer" if isinstance(error, LocalEntryNotFoundError) else told
         raise UserError(
-            f"{file}: could not be fetched ({' '.join(str(error).split())[:120] or type(error).__name__}); "
+            f"{file}: could not be fetched ({reason}); "
             f"download {file.url} where there is a network and give the file's path in place of {file}"
         ) from error
 

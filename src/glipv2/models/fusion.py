@@ -9,8 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from glipv2.errors import UserError
 from glipv2.models.cross_attention import CrossAttention, ImageRows, over_tokens
+from glipv2.models.deformable import Sampling
 from glipv2.models.dyconv import DyConv
+from glipv2.ranges import at_least, share
 from glipv2.structures import TextBatch
 
 
@@ -22,22 +25,31 @@ class FusionConfig:
     tower has no text layer either). attention_width and heads: of the cross-attention; text_heads
     and text_feedforward: of the text layer. groups: of the GroupNorms. deformable: False puts plain
     convolutions into DyConv. reread_offsets: the released kernel's reading of offsets, see
-    `dyconv.offsets_for`; imported weights need it.
+    `dyconv.offsets_for`; imported weights need it. sampling: how deformable convolutions are computed (auto,
+    torchvision, gather, compiled); changes nothing but time.
     """
 
-    layers: int = 6
+    layers: int = at_least(0, 6)
     cross_attention: bool = True
-    attention_width: int = 2048
-    heads: int = 8
-    text_heads: int = 12
-    text_feedforward: int = 3072
-    dropout: float = 0.1
-    groups: int = 16
+    attention_width: int = at_least(1, 2048)
+    heads: int = at_least(1, 8)
+    text_heads: int = at_least(1, 12)
+    text_feedforward: int = at_least(1, 3072)
+    dropout: float = share(0.1)
+    groups: int = at_least(1, 16)
     deformable: bool = True
     reread_offsets: bool = False
+    sampling: str = Sampling.AUTO.value
 
     def build(self, image_width: int, text_width: int) -> FusionTower:
-        """The tower for pyramid levels of `image_width` and tokens of `text_width` channels."""
+        """The tower for pyramid levels of `image_width` and tokens of `text_width` channels; UserError if uneven."""
+        parts = [("groups", self.groups, "model.image.width", image_width)]
+        if self.cross_attention:
+            parts += [("heads", self.heads, "model.fusion.attention_width", self.attention_width)]
+            parts += [("text_heads", self.text_heads, "the text encoder's width", text_width)]
+        for name, count, whole, width in parts:
+            if width % count:
+                raise UserError(f"model.fusion.{name}: expected a divisor of {whole}, {width}, but got {count}")
         return FusionTower(self, image_width, text_width)
 
 
@@ -75,7 +87,9 @@ class FusionLayer(nn.Module):
         super().__init__()
         self.cross = CrossAttention(config, image_width, text_width) if config.cross_attention else None
         self.text = TextLayer(config, text_width) if config.cross_attention else None
-        self.image = DyConv(image_width, config.groups, config.deformable, config.reread_offsets)
+        self.image = DyConv(
+            image_width, config.groups, config.deformable, config.reread_offsets, sampling_of(config.sampling)
+        )
 
     def forward(
         self, levels: tuple[Tensor, ...], tokens: Tensor, text: TextBatch, image_reads: bool
@@ -90,6 +104,14 @@ class FusionLayer(nn.Module):
             levels = unflatten_levels(flat, levels)
             tokens = self.text(tokens, text.readable())
         return self.image(levels), tokens
+
+
+def sampling_of(name: str) -> Sampling:
+    """The choice of that name; UserError for one that there is not."""
+    names = [choice.value for choice in Sampling]
+    if name not in names:
+        raise UserError(f"model.fusion.sampling: expected one of {', '.join(names)}, but got '{name}'")
+    return Sampling(name)
 
 
 class FusionTower(nn.Module):

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from glipv2.errors import UserError
+from glipv2.ranges import at_least
 
 NEVER = float("-inf")
 
@@ -27,11 +28,11 @@ class GenerationConfig:
     tokens of a sentence, special ones not counted.
     """
 
-    beams: int = 3
+    beams: int = at_least(1, 3)
     length_penalty: float = 1.0
-    no_repeat: int = 0
-    min_length: int = 1
-    max_length: int = 40
+    no_repeat: int = at_least(0, 0)
+    min_length: int = at_least(0, 1)
+    max_length: int = at_least(1, 40)
 
     def check(self) -> None:
         """UserError for numbers that allow no sentence."""

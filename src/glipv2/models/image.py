@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -13,8 +14,10 @@ from timm.models.swin_transformer import SwinTransformerBlock, window_partition,
 from torch import Tensor, nn
 
 from glipv2.errors import UserError, nearest
+from glipv2.hub import hub
 from glipv2.models.encoder_files import read_backbone
 from glipv2.models.weights import load_encoder
+from glipv2.ranges import at_least, share, within
 
 log = logging.getLogger(__name__)
 
@@ -41,9 +44,9 @@ class ImageEncoderConfig:
     frozen_batch_norm: bool = False
     output_norm: bool = False
     pad_then_shift: bool = False
-    levels: int = 5
-    width: int = 256
-    drop_block: float = 0.0
+    levels: int = within(1, 9, 5)
+    width: int = at_least(1, 256)
+    drop_block: float = share(0.0)
 
     def build(self) -> ImageEncoder:
         """The encoder, with weights loaded as the config says."""
@@ -107,9 +110,15 @@ def _backbone(config: ImageEncoderConfig) -> Any:
                 f"model.image.backbone: {config.backbone} has features at strides {strides}, needed are {STRIDES}"
             )
         indices = tuple(len(strides) - 1 - strides[::-1].index(stride) for stride in STRIDES)
-        return timm.create_model(
-            config.backbone, features_only=True, out_indices=indices, pretrained=config.pretrained, **config.options
-        )
+        with hub() if config.pretrained else nullcontext():
+            return timm.create_model(
+                config.backbone, features_only=True, out_indices=indices, pretrained=config.pretrained, **config.options
+            )
+    except OSError as error:
+        raise UserError(
+            f"model.image: the weights of '{config.backbone}' could not be fetched; download its model.safetensors "
+            f"where there is a network and set model.image.weights to it and model.image.pretrained=false"
+        ) from error
     except (TypeError, AttributeError, RuntimeError) as error:
         if isinstance(error, UserError):
             raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from glipv2.errors import UserError, nearest
+from glipv2.hub import hub, hub_answers
 from glipv2.models.encoder_files import read_text_encoder
 from glipv2.models.fetch import is_address
 from glipv2.models.weights import load_encoder
+from glipv2.ranges import at_least
 from glipv2.structures import TextBatch
 
 log = logging.getLogger(__name__)
@@ -41,7 +44,7 @@ class TextEncoderConfig:
     pretrained: bool = False
     hub_name: str = "bert-base-uncased"
     weights: str | None = None
-    learned_offsets: int = 0
+    learned_offsets: int = at_least(0, 0)
 
     def build(self, vocab_size: int) -> TextEncoder:
         """The encoder for a tokenizer of `vocab_size` pieces; UserError when they don't fit."""
@@ -211,17 +214,16 @@ def _pretrained(config: TextEncoderConfig) -> nn.Module:
             f"model.text.weights: expected a folder with config.json and model.safetensors, or one weights file, "
             f"but got {source}"
         )
+    place = str(Path(source).expanduser()) if config.weights else source
+    settings = {"use_safetensors": True, "local_files_only": bool(config.weights), "output_loading_info": True}
     try:
-        loaded = AutoModel.from_pretrained(
-            str(Path(source).expanduser()) if config.weights else source,
-            use_safetensors=True,
-            local_files_only=bool(config.weights),
-            output_loading_info=True,
-        )
+        with nullcontext() if config.weights else hub():
+            loaded = AutoModel.from_pretrained(place, **settings)
     except (OSError, ValueError) as error:
+        reason = f" ({str(error).splitlines()[0][:120]})" if config.weights or hub_answers() else ""
         raise UserError(
-            f"text encoder '{source}' could not be loaded; without a network download it elsewhere and set "
-            f"model.text.weights to its folder ({str(error).splitlines()[0][:120]})"
+            f"text encoder '{source}' could not be loaded{reason}; download it where there is a network and set "
+            f"model.text.weights to its folder"
         ) from error
     model, info = loaded
     log.info(

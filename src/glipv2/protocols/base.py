@@ -9,6 +9,7 @@ from typing import ClassVar, TypeVar
 from glipv2.data.dataset import DataConfig, SampleDataset
 from glipv2.data.prompts import PromptConfig
 from glipv2.errors import UserError
+from glipv2.ranges import at_least
 from glipv2.tasks.base import Task, TaskConfig
 from glipv2.tasks.detection import DetectionConfig
 
@@ -54,8 +55,8 @@ class ProtocolConfig:
 
     name: ClassVar[str] = "none"
 
-    batch_size: int = 8
-    workers: int = 1
+    batch_size: int = at_least(1, 8)
+    workers: int = at_least(0, 1)
     on_error: str = "raise"
 
     def rounds(self, trained: Task) -> Sequence[Round]:

@@ -11,6 +11,7 @@ from glipv2.data.mdetr import MdetrDataset
 from glipv2.errors import UserError
 from glipv2.losses.glipv2 import LossConfig
 from glipv2.protocols.base import ProtocolConfig, Round, given_path, own_config, percent
+from glipv2.ranges import at_least
 from glipv2.tasks.base import Task
 from glipv2.tasks.phrase_grounding import PhraseGroundingConfig, PhraseGroundingTask, RecallScores
 
@@ -34,7 +35,7 @@ class Flickr30kProtocol(ProtocolConfig):
     annotations: str | None = None
     images: str | None = None
     split: str = "test"
-    boxes_a_phrase: int = 100
+    boxes_a_phrase: int = at_least(1, 100)
 
     def rounds(self, trained: Task) -> Sequence[Round]:
         """One."""

@@ -12,6 +12,7 @@ from glipv2.losses.glipv2 import LossConfig
 from glipv2.metrics.lvis import FIXED, NORMAL, LvisBoxAP, LvisScores
 from glipv2.models.heads.selection import ScoredBoxes, joined
 from glipv2.protocols.base import ProtocolConfig, Round, detection_of, given_path, percent
+from glipv2.ranges import at_least
 from glipv2.structures import DetectionBatch, Detections, ImageBatch, PromptBatch
 from glipv2.structures.truth import LvisTruth
 from glipv2.tasks.base import Task
@@ -28,15 +29,16 @@ COLUMNS = ("ap", "ap_rare", "ap_common", "ap_frequent", "ap_50", "ap_75")
 class LvisProtocol(ProtocolConfig):
     """`protocol=lvis`: an LVIS v1 file (val, minival) and the folder of COCO's images.
 
-    names_a_prompt: how many names one prompt holds at most; boxes_a_prompt: kept of each prompt for an image.
+    names_a_prompt: how many names one prompt holds at most, 0 = as many as the token budget allows (fewer, longer
+    prompts: faster, but not the released evaluation); boxes_a_prompt: kept of each prompt for an image.
     """
 
     name: ClassVar[str] = "lvis"
 
     annotations: str | None = None
     images: str | None = None
-    names_a_prompt: int = 40
-    boxes_a_prompt: int = 300
+    names_a_prompt: int = at_least(1, 40)
+    boxes_a_prompt: int = at_least(1, 300)
 
     def rounds(self, trained: Task) -> Sequence[Round]:
         """One; of its boxes the 300 best an image are written."""

@@ -103,6 +103,7 @@ class Task(pl.LightningModule):
     optim: OptimConfig | None = None
     score_prefix: str = ""  # under which scores are logged; empty = the task's name
     scores: Mapping[str, float] = {}  # of the latest validation
+    terms: Mapping[str, Tensor] = {}  # of the latest training step
     record: Mapping[str, Any] = {}  # set by whoever trains: what a checkpoint says of itself, as JSON values
 
     def __init__(self, config: TaskConfig, parts: Parts) -> None:
@@ -170,6 +171,7 @@ class Task(pl.LightningModule):
     def training_step(self, batch: Any, batch_index: int) -> Tensor:
         """One step; every term is logged by name."""
         report = self.losses(batch)
+        self.terms = {name: value.detach() for name, value in report.terms.items()}
         for name, value in {**report.terms, **report.report}.items():
             self.log(f"train/{name}", value.detach(), prog_bar=name in report.terms, batch_size=len(batch))
         total = report.total

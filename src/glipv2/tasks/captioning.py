@@ -17,6 +17,7 @@ from glipv2.metrics.captions import CaptionReportMetric
 from glipv2.metrics.meteor import check_meteor
 from glipv2.models.generation import GenerationConfig
 from glipv2.models.heads.selection import ScoredBoxes, SelectionConfig
+from glipv2.ranges import at_least, share
 from glipv2.structures import ImageBatch, ImageTruth, TextQueryBatch
 from glipv2.structures.boxes import scale_boxes
 from glipv2.structures.grounded import GroundedText, ImageCaption
@@ -48,8 +49,8 @@ class CaptioningConfig(TaskConfig):
     best: ClassVar[float] = 10.0
     headlines: ClassVar[tuple[str, ...]] = ("bleu_4", "rouge_l")
 
-    captions_per_image: int = 1
-    label_smoothing: float = 0.1
+    captions_per_image: int = at_least(0, 1)
+    label_smoothing: float = share(0.1)
     grounded: bool = False
     meteor: bool = False
     generation: GenerationConfig = field(default_factory=GenerationConfig)

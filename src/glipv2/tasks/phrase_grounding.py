@@ -12,6 +12,7 @@ from glipv2.errors import UserError
 from glipv2.losses.glipv2 import LossConfig
 from glipv2.metrics.phrases import PhraseRecall, PhraseScores
 from glipv2.models.heads.selection import RankingConfig
+from glipv2.ranges import at_least
 from glipv2.structures import Caption, ImageBatch, ImageTruth, Prompt, TextQueryBatch
 from glipv2.structures.grounded import GroundedCaptions, GroundedText
 from glipv2.structures.truth import SentenceTruth
@@ -38,7 +39,7 @@ class PhraseGroundingConfig(TaskConfig):
     monitor: ClassVar[str] = "phrase_grounding/recall_1"
     headlines: ClassVar[tuple[str, ...]] = ("recall_5", "recall_10", "merged_recall_1")
 
-    captions_per_image: int = 1
+    captions_per_image: int = at_least(0, 1)
     ranking: RankingConfig = field(default_factory=RankingConfig)
 
     def assemble(self, parts: Parts, loss: LossConfig) -> PhraseGroundingTask:

@@ -18,6 +18,7 @@ from glipv2.losses.glipv2 import LossConfig
 from glipv2.metrics.answer_baselines import AnswerBaselines, BaselineScores
 from glipv2.metrics.answers import AnswerScores, VqaAccuracy
 from glipv2.models.heads.selection import RankingConfig
+from glipv2.ranges import at_least
 from glipv2.structures import ImageBatch, ImageTruth, Prompt, TextQueryBatch
 from glipv2.structures.grounded import Answer, Answers, GroundedText
 from glipv2.structures.truth import AnswerTruth
@@ -53,9 +54,9 @@ class VqaConfig(TaskConfig):
     monitor: ClassVar[str] = "vqa/accuracy"
     headlines: ClassVar[tuple[str, ...]] = ("unknown_answers",)
 
-    questions_per_image: int = 3
+    questions_per_image: int = at_least(0, 3)
     image_reads: bool = True
-    shown: int = 5
+    shown: int = at_least(0, 5)
     ranking: RankingConfig = field(default_factory=RankingConfig)
 
     def assemble(self, parts: Parts, loss: LossConfig) -> VqaTask:

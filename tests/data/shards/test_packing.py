@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from coco_file import good, opened
+from killed import die, dies_at, killed
 from packs import SMALL, assert_same, assert_same_samples, coco, contents, packed, reopened, source
 from PIL import Image
 from split_files import split
@@ -158,37 +157,6 @@ def test_a_picture_that_cannot_be_read_ends_the_packing_or_is_left_out_and_count
 # Killed
 
 
-def die() -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-def killed(act: Callable[[], Any]) -> None:
-    """Runs in a process of its own, which must end by SIGKILL."""
-    child = os.fork()
-    if child == 0:
-        try:
-            act()
-        finally:
-            os._exit(0)
-    _, status = os.waitpid(child, 0)
-    assert os.WIFSIGNALED(status)
-    assert os.WTERMSIG(status) == signal.SIGKILL
-
-
-def dies_at(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, call: int) -> None:
-    """The process is killed at the end of the call of that number."""
-    real, calls = getattr(owner, name), []
-
-    def act(*arguments: Any, **options: Any) -> Any:
-        found = real(*arguments, **options)
-        calls.append(1)
-        if len(calls) == call:
-            die()
-        return found
-
-    monkeypatch.setattr(owner, name, act)
-
-
 @pytest.mark.parametrize(
     ("owner", "name", "call"),
     [
@@ -252,7 +220,7 @@ def test_an_output_that_is_there_is_never_written_over(folder: Path) -> None:
 def test_a_killed_clearing_up_leaves_the_output_and_goes_away(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     samples = coco(folder)
     with monkeypatch.context() as patched:
-        patched.setattr(writing.shutil, "rmtree", lambda *_, **__: die())
+        patched.setattr(writing.shutil, "rmtree", die)
         killed(lambda: packed(folder, samples))
     assert (folder / "packed.packing").exists()
     assert_same_samples(reopened(folder / "packed"), samples)

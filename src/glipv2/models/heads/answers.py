@@ -11,6 +11,7 @@ from glipv2.errors import UserError
 from glipv2.models.fusion import flatten_levels
 from glipv2.models.heads.evidence import Evidence, position_code
 from glipv2.models.heads.looks import FeedForward, Look
+from glipv2.ranges import at_least, share
 from glipv2.structures import BoxConvention, Features, RegionOutputs, TextBatch
 
 
@@ -25,12 +26,12 @@ class AnswerHeadConfig:
     (softmax, cross-entropy); else each is judged alone (sigmoid, as is usual on VQA v2).
     """
 
-    width: int = 256
-    heads: int = 8
-    layers: int = 3
-    looks: int = 2
-    waves: int = 6
-    dropout: float = 0.1
+    width: int = at_least(1, 256)
+    heads: int = at_least(1, 8)
+    layers: int = at_least(0, 3)
+    looks: int = at_least(0, 2)
+    waves: int = at_least(1, 6)
+    dropout: float = share(0.1)
     exclusive: bool = True
 
     def build(

@@ -8,12 +8,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from glipv2.ranges import at_least
+
 
 @dataclass
 class ContrastHeadConfig:
     """width: of the common space (released: 64); log_scale: start of the learned logarithm of the temperature."""
 
-    width: int = 64
+    width: int = at_least(1, 64)
     log_scale: float = -2.0  # released: 0, a temperature of 1, with which cosines can hardly tell words apart
 
     def build(self, image_width: int, text_width: int) -> ContrastHead:

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.ops import roi_align
 
+from glipv2.ranges import at_least
 from glipv2.structures import Features, TensorStruct
 
 REGION_STEP = 16  # few distinct counts: CPU kernels are prepared once a shape, which costs more than the padding
@@ -25,10 +26,10 @@ class MaskHeadConfig:
     the finest level is coarse for the objects (the released code reads the pyramid alone).
     """
 
-    cells: int = 14
-    width: int = 256
-    hourglasses: int = 1
-    depth: int = 2
+    cells: int = at_least(1, 14)
+    width: int = at_least(1, 256)
+    hourglasses: int = at_least(0, 1)
+    depth: int = at_least(0, 2)
     log_scale: float = 0.0
     pixels: bool = False
 

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from glipv2.models.fusion import flatten_levels
+from glipv2.ranges import at_least
 from glipv2.structures import BoxConvention, Features, RegionOutputs
 
 PRIOR = 0.01  # alignment probability before training, so that the many negatives don't swamp the first steps
@@ -24,8 +25,8 @@ class RegionHeadConfig:
     `BoxConvention`; fused_words: words are read after fusion (False only for GLIP-T (A)).
     """
 
-    first_stride: int = 8
-    anchor_scale: float = 8.0
+    first_stride: int = at_least(1, 8)
+    anchor_scale: float = at_least(0.1, 8.0)
     log_scale: float = 0.0
     inclusive_boxes: bool = False
     fused_words: bool = True

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from glipv2.ranges import at_least, share
 from glipv2.structures import BoxConvention, RegionOutputs
 
 
@@ -19,10 +20,10 @@ class SelectionConfig:
     suppression; iou_threshold: of the suppression within a name; max_detections: kept an image.
     """
 
-    min_probability: float = 0.05
-    candidates: int = 1000
-    iou_threshold: float = 0.6
-    max_detections: int = 100
+    min_probability: float = share(0.05)
+    candidates: int = at_least(1, 1000)
+    iou_threshold: float = share(0.6)
+    max_detections: int = at_least(1, 100)
 
 
 @dataclass(frozen=True)
@@ -103,10 +104,10 @@ class RankingConfig:
     min_score: below it a box is no answer at all. A phrase that is not in the picture may then have none.
     """
 
-    boxes: int = 10
-    candidates: int = 200
-    iou_threshold: float = 0.6
-    min_score: float = 0.0
+    boxes: int = at_least(1, 10)
+    candidates: int = at_least(1, 200)
+    iou_threshold: float = share(0.6)
+    min_score: float = share(0.0)
 
 
 def ranked_boxes(

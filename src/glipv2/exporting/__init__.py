@@ -1,0 +1,1 @@
+"""`glipv2 export`: graphs for other runtimes, whose vocabulary can still change."""

@@ -1,0 +1,155 @@
+"""Writes the graphs of a detector, after they were found to give what its weights give."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.export import Dim
+
+from glipv2.checkpoints import read_checkpoint, record_of
+from glipv2.data.prompts import PromptComposer, PromptConfig, collate_rows
+from glipv2.errors import UserError
+from glipv2.exporting.graphs import DetectorGraph, FixedGraph, TextGraph, plain_operations
+from glipv2.exporting.parity import ParityRow, parity, plain, table, vocabularies_for
+from glipv2.exporting.session import (
+    DETECTOR_FILE,
+    INSTALL,
+    PARITY_FILE,
+    RECORD_FILE,
+    TEXT_FILE,
+    ExportedGraphs,
+    exported_task,
+    opened_graph,
+)
+from glipv2.inference import vocabulary_of
+from glipv2.losses.glipv2 import LossConfig
+from glipv2.report.summary import show_rows
+from glipv2.runs import output_folder, write_json
+from glipv2.tasks.base import Task
+from glipv2.tasks.detection import DetectionConfig, DetectionTask
+
+OPSET = 20
+FIXED_FILE = "detector_fixed.onnx"
+OUTPUTS = ["alignment_logits", "box_deltas", "centerness"]
+FREE = Dim.DYNAMIC
+
+
+def export(weights: str, folder: Path, tolerance: float, names: list[str] | None = None) -> list[ParityRow]:
+    """Both graphs, their record and parity.json, all or nothing; names: a graph of these alone besides.
+
+    UserError where the graphs differ from the weights by more than `tolerance`.
+    """
+    if folder.exists() and any(folder.iterdir()):
+        raise UserError(f"-o {folder}: is there and not empty; give a new folder")
+    try:
+        import onnxscript  # noqa: F401
+    except ImportError as error:
+        raise UserError(f"onnxscript is not installed; {INSTALL}") from error
+    task = detector_of(read_checkpoint(weights).build())
+    with output_folder(folder):
+        partial = folder / ".partial"
+        partial.mkdir()
+        try:
+            rows = _written(task, partial, tolerance, names)
+        except BaseException:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
+        for path in sorted(partial.iterdir()):
+            path.rename(folder / path.name)
+        partial.rmdir()
+    return rows
+
+
+def detector_of(task: Task) -> DetectionTask:
+    """The detector in any weights that ground."""
+    if isinstance(task, DetectionTask):
+        return task
+    own = next(iter(task.subtasks().values()))
+    made = DetectionConfig().assemble(task.parts(), LossConfig.grounding_only())
+    made.vocabulary = own.vocabulary
+    return made.eval()
+
+
+def _written(task: DetectionTask, folder: Path, tolerance: float, names: list[str] | None) -> list[ParityRow]:
+    assert task.vocabulary is not None, "a loaded task carries its vocabulary"
+    model = task.model_config
+    write_json(folder / RECORD_FILE, record_of(model, task.config, task.vocabulary))
+    batch, size = 2, model.pixels.short_side // model.pixels.size_divisor * model.pixels.size_divisor
+    ids, mask = torch.ones(batch, 11, dtype=torch.int64), torch.ones(batch, 11, dtype=torch.bool)
+    pixels = torch.zeros(batch, 3, size, size + 2 * model.pixels.size_divisor)
+    text, detector = TextGraph(task.core).eval(), DetectorGraph(task.core, task.regions).eval()
+    with torch.no_grad():
+        tokens = text(ids, mask)
+    pair = {0: FREE, 1: FREE}
+    _write(text, (ids, mask), (pair, pair), ["token_ids", "token_mask"], ["tokens"], folder / TEXT_FILE)
+    image = {0: FREE, 2: FREE, 3: FREE}
+    with plain_operations(task):
+        words = ["pixels", "tokens", "token_mask"]
+        _write(detector, (pixels, tokens, mask), (image, pair, pair), words, OUTPUTS, folder / DETECTOR_FILE)
+        if names:
+            fixed = _fixed(task, text, detector, names)
+            _write(fixed, (pixels,), (image,), ["pixels"], OUTPUTS, folder / FIXED_FILE)
+    graphs = ExportedGraphs(opened_graph(folder / TEXT_FILE), opened_graph(folder / DETECTOR_FILE))
+    try:
+        rows = parity(task, exported_task(graphs, folder / RECORD_FILE), vocabularies_for(task.vocabulary))
+    except Exception as error:  # onnxruntime's errors have no common base below it
+        why = " ".join(str(error).split())[-200:]
+        raise UserError(f"onnxruntime can't run the exported graphs (… {why}); nothing was written") from error
+    show_rows(table(rows))
+    refuse_drift(rows, tolerance)
+    write_json(folder / PARITY_FILE, {"tolerance": tolerance, "rows": plain(rows, "float32")})
+    return rows
+
+
+def refuse_drift(rows: list[ParityRow], tolerance: float) -> None:
+    """UserError with the worst row where one is beyond tolerance; a difference that is no number is, too."""
+    worst = max(rows, key=lambda row: row.worst if row.worst == row.worst else float("inf"))
+    if not worst.worst <= tolerance:
+        raise UserError(
+            f"the exported graphs differ from the weights by {worst.worst:.1e} ({worst.height} x {worst.width}, "
+            f"batch {worst.batch}, {worst.names} names), more than {tolerance:g}; nothing was written; "
+            f"--tolerance allows more"
+        )
+
+
+def _fixed(task: DetectionTask, text: TextGraph, detector: DetectorGraph, names: list[str]) -> FixedGraph:
+    tokenizer = task.model_config.tokenizer.build()
+    prompts = PromptComposer(vocabulary_of(names), tokenizer, PromptConfig()).all_names()
+    if len(prompts) > 1:
+        raise UserError(f"--names: {len(names)} names need {len(prompts)} prompts, one graph has one; give fewer")
+    own = collate_rows([prompts], tokenizer)[0].text
+    with torch.no_grad():
+        return FixedGraph(detector, text(own.token_ids, own.token_mask), own.token_mask).eval()
+
+
+def _write(
+    graph: nn.Module, inputs: tuple[Any, ...], shapes: tuple[Any, ...], names: list[str], outputs: list[str], path: Path
+) -> None:
+    with _quiet():
+        program = torch.onnx.export(
+            graph, inputs, dynamo=True, dynamic_shapes=shapes, input_names=names, output_names=outputs,
+            opset_version=OPSET, verbose=False,
+        )  # fmt: skip
+        assert program is not None, "the exporter of torch.export gives a program"
+        program.save(str(path))
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the exporter's hints, which nobody here can act on."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        before = logging.root.manager.disable
+        logging.disable(logging.WARNING)
+        try:
+            yield
+        finally:
+            logging.disable(before)

@@ -1,0 +1,81 @@
+"""Claims about remembered texts: they are read once, and never when they would be wrong."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import Tensor
+from torch.testing import assert_close
+
+from glipv2.models import Core, ModelConfig
+from glipv2.models.remembered import TextMemory
+from glipv2.structures import TextBatch
+
+
+@pytest.fixture
+def core(model_config: ModelConfig) -> Core:
+    torch.manual_seed(0)
+    built = model_config.build_core().eval()
+    built.remembered = TextMemory()
+    return built
+
+
+def words(*ids: int, rows: int = 1) -> TextBatch:
+    tokens = torch.tensor([[2, *ids, 3]]).expand(rows, -1)
+    return TextBatch(tokens, torch.ones_like(tokens, dtype=torch.bool))
+
+
+def counted(core: Core) -> list[int]:
+    """The rows of every batch that the encoder reads from now on."""
+    calls: list[int] = []
+    core.text.register_forward_pre_hook(lambda _, given: calls.append(len(given[0].token_ids)))
+    return calls
+
+
+@torch.inference_mode()
+def test_a_prompt_is_read_once_for_all_pictures_and_gives_the_same(core: Core) -> None:
+    alone = core.text(words(10, 11))
+    calls = counted(core)
+    for rows in (1, 4, 2):  # many images in a batch have one prompt
+        assert_close(core.read(words(10, 11, rows=rows)), alone.expand(rows, -1, -1), atol=0, rtol=0)
+    assert calls == [1]
+    assert not torch.equal(core.read(words(10, 12)), alone)
+    assert calls == [1, 1]
+
+
+def test_training_is_read_anew(core: Core) -> None:
+    calls = counted(core)
+    for _ in range(2):
+        assert core.read(words(10, 11)).requires_grad
+    core.train()
+    with torch.no_grad():
+        core.read(words(10, 11))
+    assert calls == [1, 1, 1]
+    assert core.remembered is not None
+    assert len(core.remembered) == 0
+
+
+@torch.no_grad()
+def test_other_weights_or_another_precision_are_read_anew(core: Core) -> None:
+    before = core.read(words(10, 11))
+    first = next(core.text.parameters())
+    first.add_(1.0)
+    after = core.read(words(10, 11))
+    assert not torch.equal(before, after)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert not torch.equal(core.read(words(10, 11)), after)
+    assert core.double().read(words(10, 11)).dtype == torch.float64
+    assert len(copy.deepcopy(core).remembered) == 0  # type: ignore[arg-type]
+
+
+@torch.no_grad()
+def test_no_more_is_held_than_allowed(core: Core) -> None:
+    size = core.read(words(10, 11)).nbytes
+    core.remembered = TextMemory(most_bytes=2 * size)
+    calls = counted(core)
+    asked: list[Tensor] = [core.read(words(10, last)) for last in (11, 12, 11, 13, 11)]
+    assert len(core.remembered) == 2
+    assert calls == [1, 1, 1]  # the one asked for again and again stays
+    assert torch.equal(asked[0], asked[-1])
