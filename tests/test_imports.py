@@ -25,11 +25,11 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("data", "models", "matching", "losses", "metrics", "report"),
     ("runs", "checkpoint_files"),
     ("folders",),
-    ("optim", "trainer", "tracking", "callbacks", "tune", "saving", "nonfinite", "curves_file", "unfinished"),
+    ("optim", "trainer", "tracking", "callbacks", "tune", "saving", "nonfinite", "curves_file", "unfinished", "ranks"),
     ("tasks",),
     ("protocols", "checking", "retention", "predicted"),
     ("config",),
-    ("checkpoints", "arguments", "parser", "resuming"),
+    ("checkpoints", "arguments", "parser", "resuming", "arithmetic"),
     (
         "evaluate",
         "replaying",
@@ -50,6 +50,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
 )
 BESIDE = {
     ("losses", "matching"),
+    ("trainer", "ranks"),
     ("callbacks", "nonfinite"),
     ("callbacks", "saving"),
     ("callbacks", "trainer"),

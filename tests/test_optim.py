@@ -82,3 +82,20 @@ def test_a_part_can_have_its_own_rate_by_the_beginning_of_its_names() -> None:
         "chooser.classifier.0.weight", "chooser.looks.0.query.weight", "choosers.weight", "core.text.x", "regions.y"
     )}  # fmt: skip
     assert list(rates.values()) == [0.25, 0.0, 1.0, 2.0, 1.0]
+
+
+def test_layers_of_an_encoder_learn_slower_the_further_down_they_are(task: DetectionTask) -> None:
+    optimizer, _ = OptimConfig(lr=1.0, text_lr_factor=0.5, layer_decay=0.5, weight_decay=0.0).build(task, 10)
+    rates = {id(one): group["initial_lr"] for group in optimizer.param_groups for one in group["params"]}
+    found = {name: rates[id(parameter)] for name, parameter in task.named_parameters()}
+    assert found["core.text.model.encoder.layer.0.output.dense.weight"] == 0.5  # the one layer, which is the last
+    assert found["core.text.model.embeddings.word_embeddings.weight"] == 0.25
+    backbone = [rate for name, rate in found.items() if name.startswith("core.image.backbone.")]
+    assert backbone == sorted(backbone)
+    assert (backbone[0], backbone[-1]) == (0.5**4, 1.0)  # a stem and four blocks
+    assert found["core.image.pyramid.lateral.0.weight"] == found["regions.box_deltas.weight"] == 1.0
+
+
+def test_a_layer_decay_is_a_factor() -> None:
+    with pytest.raises(UserError, match=r"optim\.layer_decay: expected a factor above 0 and up to 1, but got 0"):
+        OptimConfig(layer_decay=0).check()

@@ -1,4 +1,4 @@
-"""Deformable convolution, forward and backward: torchvision's kernel, ours, ours compiled, and a plain convolution."""
+"""Deformable convolution, forward and backward: torchvision's kernel, gathered rows, compiled, a plain convolution."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
-from torchvision.ops import deform_conv2d
+from torch import Tensor
 
 from bench_cases.bench import Bench
 from bench_cases.clock import Work
 from bench_cases.result import Row, ratio_row, skipped, time_rows
-from glipv2.models.dyconv import OFFSETS, TAPS, ModulatedConv
+from glipv2.models.deformable import TAPS, Sampling, deformed
+from glipv2.models.dyconv import OFFSETS, ModulatedConv
 
 SIZES = ((16, 128, 16, 16), (1, 256, 100, 168))  # [B, D, H, W]
 TINY = ((1, 32, 4, 6),)
@@ -38,22 +38,19 @@ def deformable(bench: Bench) -> Iterator[Row]:
 def _at(bench: Bench, size: tuple[int, ...]) -> Iterator[Row]:
     batch, width, height, breadth = size
     conv = ModulatedConv(width, 1, 16).to(bench.device)
-    conv.norm = nn.Identity()
     given = _inputs(size, bench.device)
-    ways: dict[str, Callable[[], Tensor]] = {
-        "torchvision": lambda: deform_conv2d(
-            given.level, given.offsets, conv.weight, conv.bias, padding=1, mask=given.mask
-        ),
-        "ours": lambda: conv(given.level, given.offsets, given.mask),
-        "plain convolution": lambda: F.conv2d(given.level, conv.weight, conv.bias, padding=1),
-    }
+
+    def sampled(way: Sampling) -> Callable[[], Tensor]:
+        return lambda: deformed(given.level, given.offsets, given.mask, conv.weight, conv.bias, 1, way)
+
+    ways = {way.value: sampled(way) for way in (Sampling.TORCHVISION, Sampling.GATHER)}
+    ways["plain convolution"] = lambda: F.conv2d(given.level, conv.weight, conv.bias, padding=1)
     with torch.no_grad():
-        difference = float((ways["ours"]() - ways["torchvision"]()).abs().max())
+        difference = float((ways["gather"]() - ways["torchvision"]()).abs().max())
     shape = f"{batch}×{width}×{height}×{breadth}"
-    compiled = torch.compile(conv, dynamic=False)
     try:
-        compiled(given.level, given.offsets, given.mask)
-        ways["ours, compiled"] = lambda: compiled(given.level, given.offsets, given.mask)
+        sampled(Sampling.COMPILED)().backward(given.grad)
+        ways["compiled"] = sampled(Sampling.COMPILED)
     except Exception as error:  # a machine without a compiler says so in many ways
         yield skipped("deformable", f"{shape}: compiled", f"{type(error).__name__}: {str(error).splitlines()[0][:120]}")
     with torch.no_grad():
@@ -61,8 +58,8 @@ def _at(bench: Bench, size: tuple[int, ...]) -> Iterator[Row]:
     times = bench.times({name: _trained(way, given.grad) for name, way in ways.items()})
     cpu = {} if bench.on_gpu else {"must": 0.25, "aim": 0.12}
     yield ratio_row(
-        "required", f"deformable convolution, forward and backward, {shape}, against torchvision", times, "ours",
-        "torchvision", note=f"largest difference {difference:.1e}", **cpu,
+        "required", f"deformable convolution, forward and backward, {shape}, gather against torchvision", times,
+        "gather", "torchvision", note=f"largest difference {difference:.1e}", **cpu,
     )  # fmt: skip
     yield from time_rows("deformable", f"{shape}, forward and backward", times)
 

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from glipv2.models.fusion import CrossAttention
+from glipv2.models.cross_attention import CrossAttention
 
 PADDED = 256
 

@@ -19,6 +19,8 @@ from glipv2.errors import Interrupted, UserError, disk_trouble
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+    from glipv2.ranks import Job
+
 HELP = f"""glipv2 {__version__}: localization and vision-language understanding in one model
 
 usage: glipv2 COMMAND [GROUP=PRESET …] [KEY=VALUE …]
@@ -92,7 +94,10 @@ def one_interrupt() -> Iterator[None]:
 
 def _run(command: str, arguments: list[str]) -> None:
     if command in ("train", "evaluate", "predict"):
-        _run_hydra(command, arguments)
+        if command == "predict" or not _followed(arguments):
+            _run_hydra(command, arguments)
+    elif command == "rank":  # started by another process of this command
+        _rank()
     elif command == "report":
         _report(arguments)
     elif command == "finetune":
@@ -153,6 +158,48 @@ def _run_hydra(command: str, arguments: list[str]) -> None:
         raise UserError(explained(error, command)) from error  # Hydra's own, for words that make no sense
     finally:
         take_back_empty()
+        _dismiss(command)
+
+
+def _followed(arguments: list[str]) -> bool:
+    """Whether this is a further process of torchrun's or srun's: then it does what the first one says, job by job."""
+    if not {"RANK", "SLURM_PROCID"} & os.environ.keys() or {"--help", "-h", "--cfg", "-c"} & set(arguments):
+        return False
+    from glipv2.ranks import meeting
+
+    met = meeting()
+    if met is None or met.rank == 0:
+        return False
+    while (job := met.next_job()) is not None:
+        _work(job)
+    return True
+
+
+def _dismiss(command: str) -> None:
+    """Tells the other processes, where somebody started several, that there are no more jobs."""
+    ranks = sys.modules.get("glipv2.ranks")
+    if ranks is not None and command != "predict":
+        met = ranks.meeting()
+        if met is not None and met.rank == 0:
+            met.hand_out(None)
+
+
+def _rank() -> None:
+    from glipv2.ranks import received_job
+
+    _work(received_job())
+
+
+def _work(job: Job) -> dict[str, float]:
+    """One job on this rank, whose config is complete."""
+    from glipv2.evaluate import evaluate
+    from glipv2.train import train
+
+    _quiet_libraries()
+    if job.command == "evaluate":
+        return evaluate(job.config)
+    assert job.folder is not None, "a training has a folder"
+    return train(job.config, job.folder)
 
 
 def _train(config: DictConfig) -> float:
@@ -160,7 +207,7 @@ def _train(config: DictConfig) -> float:
 
     from glipv2.config import TrainConfig, typed
     from glipv2.evaluate import score_name
-    from glipv2.train import train
+    from glipv2.ranks import Job, agreed
 
     folder = Path(HydraConfig.get().runtime.output_dir)
     settings = typed(config, TrainConfig)
@@ -171,8 +218,10 @@ def _train(config: DictConfig) -> float:
 
         replay(settings, settings.replay)
         return 0.0
+    job = agreed(Job("train", settings, folder))
+    settings, folder = job.config, job.folder or folder
     try:
-        scores = train(settings, folder)
+        scores = _work(job)
     except Interrupted as end:
         raise KeyboardInterrupt(f"{end}\ngo on with: {_resuming(folder)}" if end.resumable else str(end)) from end
     except OSError as error:
@@ -189,10 +238,9 @@ def _resuming(folder: Path) -> str:
 
 def _evaluate(config: DictConfig) -> None:
     from glipv2.config import EvaluateConfig, typed
-    from glipv2.evaluate import evaluate
+    from glipv2.ranks import Job, agreed
 
-    _quiet_libraries()
-    evaluate(typed(config, EvaluateConfig))
+    _work(agreed(Job("evaluate", typed(config, EvaluateConfig))))
 
 
 def _predict(config: DictConfig) -> None:
@@ -261,6 +309,8 @@ def _quiet_libraries() -> None:
     warnings.filterwarnings("ignore", message=".*(isinstance|LeafSpec).*deprecated.*")
     warnings.filterwarnings("ignore", message=".*exists and is not empty.*")
     warnings.filterwarnings("ignore", message=".*in eval mode at the start of training.*")  # frozen parts are
+    warnings.filterwarnings("ignore", message=".*sync_dist=True.*")  # metrics and terms are the same on all ranks
+    warnings.filterwarnings("ignore", message=".*Using `DistributedSampler` with the dataloaders.*")  # metrics know it
     warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")
 
 

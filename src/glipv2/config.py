@@ -145,7 +145,8 @@ class PredictConfig:
     task_name (in the command simply task=NAME): default the one, or the first, that the weights were
     trained for. workers: processes that read pictures, default as suits the machine; devices: processes that
     predict, each on a device of its own (with device=cpu: each with its part of the cores). on_error: "raise"
-    ends at the first broken picture, "skip" leaves such out and tells.
+    ends at the first broken picture, "skip" leaves such out and tells. precision, compile, channels_last: see
+    `Arithmetic`.
     """
 
     weights: str = MISSING
@@ -158,6 +159,9 @@ class PredictConfig:
     device: str = "auto"
     devices: int = at_least(1, 1)
     workers: int | None = None
+    precision: str = "32"
+    compile: str = ""
+    channels_last: bool = False
     draw: bool = True
     on_error: str = "raise"
 

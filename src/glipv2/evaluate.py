@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from glipv2.data.dataset import DataConfig, SampleDataset
 from glipv2.losses.glipv2 import LossConfig
 from glipv2.models import ModelConfig
 from glipv2.models.fetch import is_address
+from glipv2.ranks import Job, other_ranks
 from glipv2.report.gallery import side_by_side
 from glipv2.report.summary import show_rows, summary_rows
 from glipv2.retention import check_comparable, retained, retention_rows, write_retention
@@ -27,7 +28,7 @@ from glipv2.runs import JsonList, output_folder, write_metrics
 from glipv2.structures import ImageTruth, Prediction
 from glipv2.tasks.base import Task, TaskConfig
 from glipv2.tracking import log_pictures
-from glipv2.trainer import interrupts_as_such
+from glipv2.trainer import compile_parts, interrupts_as_such
 
 log = logging.getLogger(__name__)
 
@@ -132,6 +133,7 @@ def evaluate(config: EvaluateConfig) -> dict[str, float]:
     earlier = weights_file(config.before) if config.before else None
     config.check()
     task = read_checkpoint(source).build()
+    compile_parts(task, config.trainer.compile)
     before = read_checkpoint(earlier).build() if earlier else None
     protocol = config.protocol.name != "none"
     if before is not None and not protocol:
@@ -142,7 +144,8 @@ def evaluate(config: EvaluateConfig) -> dict[str, float]:
         if config.output
         else beside / "evaluation" / (config.protocol.name if protocol else config.split)
     )
-    with output_folder(folder):
+    job = Job("evaluate", replace(config, output=str(folder)))
+    with output_folder(folder), other_ranks(config.trainer.build(None, [], []), job):
         found = _measured(config, task, folder)
         old = None if before is None else _measured(config, before, folder / "before")
         _tell(folder, found, old)

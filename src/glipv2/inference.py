@@ -11,6 +11,7 @@ import torch
 from PIL.Image import Image
 from torch import Tensor
 
+from glipv2.arithmetic import Arithmetic, told_as_compiling
 from glipv2.checkpoints import read_checkpoint
 from glipv2.config import SCHEMAS
 from glipv2.data.images import read_image, to_tensor
@@ -40,9 +41,11 @@ NAMED = ("detection", "instance_segmentation")  # tasks that are asked for names
 class Predictor:
     """A model with its input pipeline. Prompts are remembered, so many images with one vocabulary are cheap."""
 
-    def __init__(self, task: Task, device: str = "auto") -> None:
+    def __init__(self, task: Task, device: str = "auto", arithmetic: Arithmetic | None = None) -> None:
         self.device = torch.device(pick_device(device))
         self.task = task.to(self.device).eval()
+        self.arithmetic = arithmetic or Arithmetic()
+        self.arithmetic.prepare(self.task)
         self._core = self.task.parts().core
         self._core.remembered = TextMemory()
         self._tasks = dict(task.subtasks())
@@ -52,10 +55,15 @@ class Predictor:
         self._pixels = task.model_config.pixels
 
     @classmethod
-    def load(cls, weights: str | Path, device: str = "auto") -> Predictor:
-        """From a run folder or weights file; UserError when it can't be read."""
+    def load(
+        cls, weights: str | Path, device: str = "auto", *, precision: str = "32", compile: str = "",
+        channels_last: bool = False,
+    ) -> Predictor:  # fmt: skip
+        """From a run folder or weights file; UserError when it can't be read. See `Arithmetic` for the last three."""
+        arithmetic = Arithmetic(precision, compile, channels_last)
+        arithmetic.check()
         device = pick_device(device)  # before the reading, which takes long
-        return cls(read_checkpoint(weights).build(), device)
+        return cls(read_checkpoint(weights).build(), device, arithmetic)
 
     @property
     def vocabulary(self) -> Vocabulary:
@@ -290,7 +298,8 @@ class Predictor:
         return self._found(chosen, chosen.batch_for(images, truth, request))
 
     def _found(self, task: Task, batch: Any) -> list[Any]:
-        return [result.to("cpu") for result in task.predictions(batch.to(self.device, non_blocking=True))]
+        with self.arithmetic.on(self.device), told_as_compiling(self.arithmetic.compile):
+            return [result.to("cpu") for result in task.predictions(batch.to(self.device, non_blocking=True))]
 
     @torch.inference_mode()
     def read_prompts(self, vocabulary: Vocabulary, config: PromptConfig) -> None:

@@ -10,6 +10,7 @@ from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from glipv2.errors import UserError, nearest
+from glipv2.models.recompute import blocks_of
 from glipv2.ranges import at_least, within
 
 SCHEDULES = ("cosine", "steps", "constant")
@@ -23,7 +24,8 @@ class OptimConfig:
     `lr`; 0 freezes that part. lr_factors: the same for parameters whose names begin with a key ("chooser",
     "core.fusion"; the longest counts, and overrules the former two). schedule: "cosine" to `final_lr_factor`,
     "steps" (×0.1 at 67 % and 89 %, as GLIP's recipe), or "constant". warmup_steps count from 0. Norms and
-    biases get no decay.
+    biases get no decay. layer_decay: what the learning rate falls by with each layer of an encoder below its last
+    (1 = all layers learn alike).
     """
 
     lr: float = at_least(0, 1e-4)
@@ -35,11 +37,14 @@ class OptimConfig:
     schedule: str = "cosine"
     warmup_steps: int = at_least(0, 100)
     final_lr_factor: float = at_least(0, 0.0)
+    layer_decay: float = 1.0
 
     def check(self) -> None:
         """UserError for a schedule that does not exist."""
         if self.schedule not in SCHEDULES:
             raise UserError(f"optim.schedule: no schedule '{self.schedule}'; {nearest(self.schedule, SCHEDULES)}")
+        if not 0 < self.layer_decay <= 1:
+            raise UserError(f"optim.layer_decay: expected a factor above 0 and up to 1, but got {self.layer_decay}")
 
     def freeze(self, module: nn.Module) -> None:
         """Takes parts with a learning rate of 0 out of training: no gradients, no optimiser state."""
@@ -67,10 +72,11 @@ class OptimConfig:
 
     def _groups(self, module: nn.Module) -> list[dict[str, object]]:
         groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+        depths = depths_below(module) if self.layer_decay < 1 else {}
         for name, parameter in module.named_parameters():
             if not parameter.requires_grad:
                 continue
-            factor = self._lr_factor(name)
+            factor = self._lr_factor(name) * self.layer_decay ** depths.get(name, 0)
             decay = self.weight_decay if parameter.ndim > 1 else 0.0
             groups.setdefault((factor * self.lr, decay), []).append(parameter)
         return [{"params": group, "lr": lr, "weight_decay": decay} for (lr, decay), group in groups.items()]
@@ -83,3 +89,18 @@ class OptimConfig:
         if name.startswith("core.text."):
             return self.text_lr_factor
         return self.image_lr_factor if name.startswith("core.image.backbone.") else 1.0
+
+
+def depths_below(task: nn.Module) -> dict[str, int]:
+    """How many layers of its encoder lie above each of the encoders' parameters; embeddings are below all layers."""
+    found: dict[str, int] = {}
+    modules = dict(task.named_modules())
+    for prefix in ("core.image.backbone", "core.text"):
+        encoder = modules[prefix]
+        blocks = list(blocks_of(encoder))
+        own = {id(parameter): place for place, block in enumerate(blocks, start=1) for parameter in block.parameters()}
+        reached = 0
+        for name, parameter in encoder.named_parameters():
+            reached = max(reached, own.get(id(parameter), 0))  # what stands between two layers goes with the lower
+            found[f"{prefix}.{name}"] = len(blocks) - own.get(id(parameter), reached)
+    return found

@@ -62,7 +62,9 @@ def predict(config: PredictConfig) -> Summary:
 
 def load_predictor(config: PredictConfig, device: str) -> Predictor:
     """The model that a config asks for."""
-    return Predictor.load(config.weights, device)
+    return Predictor.load(
+        config.weights, device, precision=config.precision, compile=config.compile, channels_last=config.channels_last
+    )
 
 
 def devices_of(config: PredictConfig) -> list[str]:
@@ -87,6 +89,7 @@ def _words(config: PredictConfig, task: str) -> dict[str, Any]:
         "text": config.text,
         "threshold": config.threshold,
         "draw": config.draw,
+        "precision": config.precision,
     }
 
 

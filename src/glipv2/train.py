@@ -12,6 +12,7 @@ from pathlib import Path
 import pytorch_lightning as pl
 import torch
 from omegaconf import OmegaConf
+from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities import rank_zero_only
 
@@ -24,6 +25,7 @@ from glipv2.errors import Interrupted, UserError
 from glipv2.evaluate import open_data, score_split, summary
 from glipv2.models.conventions import starting_from
 from glipv2.models.weights import load_into
+from glipv2.ranks import Job, SameConfig, other_ranks
 from glipv2.report.summary import show_rows
 from glipv2.resuming import checkpoint_to_resume, job_of_sweep, run_of, tell_changes
 from glipv2.runs import CONFIG, ENVIRONMENT, claim_folder, environment, write_json, write_metrics, write_text
@@ -85,10 +87,20 @@ def _run(
     config: TrainConfig, folder: Path, task: Task, data: DataModule, loggers: list[Logger], resume: Path | None,
     started: float,
 ) -> dict[str, float]:  # fmt: skip
-    """Fits and scores; everything around is ready."""
+    """Builds the trainer and begins on every rank; everything around is ready."""
     callbacks = training_callbacks(folder, config.task.monitor, config.trainer, config.seed, bool(loggers))
-    saving = next(callback for callback in callbacks if isinstance(callback, LastCheckpoint))
+    callbacks.append(SameConfig(config))
     trainer = config.trainer.build(folder, callbacks, loggers, config.task.skips())
+    with other_ranks(trainer, Job("train", config, folder)):
+        return _fitted(config, folder, task, data, trainer, loggers, callbacks, resume, started)
+
+
+def _fitted(
+    config: TrainConfig, folder: Path, task: Task, data: DataModule, trainer: pl.Trainer, loggers: list[Logger],
+    callbacks: Sequence[Callback], resume: Path | None, started: float,
+) -> dict[str, float]:  # fmt: skip
+    """Fits and scores, on every rank."""
+    saving = next(callback for callback in callbacks if isinstance(callback, LastCheckpoint))
     log.info("trains on %s in %s", trainer.strategy.root_device, trainer.precision)
     steps = config.trainer.max_steps
     with interruptible(lambda: f"at step {saving.saved_step} of {steps}; it is saved in {folder}", saving.path):
@@ -173,8 +185,9 @@ def _take_over(task: Task, config: TrainConfig, start: Checkpoint) -> None:
 
 def _begin(config: TrainConfig, folder: Path, task: Task, steps: int) -> list[Logger]:
     """Writes what is known before the first step and opens the trackers; steps: that are done already."""
-    write_json(folder / ENVIRONMENT, environment())
-    write_text(folder / CONFIG, OmegaConf.to_yaml(to_plain(config)))  # last: with it there is a run to go on with
+    if getattr(rank_zero_only, "rank", 0) == 0:
+        write_json(folder / ENVIRONMENT, environment())
+        write_text(folder / CONFIG, OmegaConf.to_yaml(to_plain(config)))  # last: with it there is a run to go on with
     log.info(
         "%s %s: %.2f M parameters, run folder %s",
         config.model.name,

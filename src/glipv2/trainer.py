@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from glipv2.errors import UserError, nearest
-from glipv2.models.recompute import PARTS, recompute_blocks
+from glipv2.models.recompute import PARTS, recompute_blocks, refuse_norms
 from glipv2.precision import resolved_precision
 from glipv2.ranges import at_least
 
@@ -37,6 +37,15 @@ def interrupts_as_such() -> Iterator[None]:
         if isinstance(end.__context__, KeyboardInterrupt):
             raise end.__context__ from None
         raise
+
+
+def compile_parts(task: nn.Module, backend: str) -> None:
+    """Has torch.compile make the encoders, the tower and the region head of a task; "" leaves them as they are."""
+    core = task.core
+    assert isinstance(core, nn.Module), "a task has a core"
+    for part in (core.image, core.text, core.fusion, getattr(task, "regions", None)) if backend else ():
+        if isinstance(part, nn.Module):
+            part.compile(backend=backend)
 
 
 @dataclass
@@ -94,9 +103,8 @@ class TrainerConfig:
         assert isinstance(core, nn.Module), "a task has a core"
         recompute_blocks(core, self.grad_checkpointing)
         if self.compile:
-            for part in (core.image, core.text, core.fusion, getattr(task, "regions", None)):
-                if isinstance(part, nn.Module):
-                    part.compile(backend=self.compile)
+            refuse_norms(core, self.grad_checkpointing)
+        compile_parts(task, self.compile)
 
     def build(
         self, folder: Path | None, callbacks: Sequence[Callback], loggers: Sequence[Logger], skips: bool = False
@@ -109,6 +117,7 @@ class TrainerConfig:
         from lightning_fabric.utilities.exceptions import MisconfigurationException
 
         from glipv2.checkpoint_files import WholeCheckpoints
+        from glipv2.ranks import own_environment
 
         every = (self.val_every or self.max_steps) * self.accumulate  # Lightning counts batches here
         settings: dict[str, Any] = {
@@ -130,7 +139,7 @@ class TrainerConfig:
             "default_root_dir": str(folder) if folder else None,
             "logger": list(loggers) or False,
             "callbacks": list(callbacks),
-            "plugins": [WholeCheckpoints()],
+            "plugins": [WholeCheckpoints(), *own_environment()],
         }
         try:
             trainer = pl.Trainer(**{**settings, **self.options})

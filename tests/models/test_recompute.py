@@ -12,7 +12,7 @@ from torch import Tensor
 from glipv2.errors import UserError
 from glipv2.models import ModelConfig
 from glipv2.models.core import Core
-from glipv2.models.recompute import PARTS, Recomputed, blocks_of, recompute_blocks
+from glipv2.models.recompute import PARTS, Recomputed, blocks_of, recompute_blocks, refuse_norms
 from glipv2.structures import TextBatch
 
 
@@ -83,3 +83,10 @@ def test_a_copy_recomputes_with_its_own_weights(model_config: ModelConfig) -> No
 def test_an_unknown_part_comes_with_the_nearest(model_config: ModelConfig) -> None:
     with pytest.raises(UserError, match=r"trainer\.grad_checkpointing: no part 'fusoin'; did you mean 'fusion'"):
         recompute_blocks(built(model_config), ["fusoin"])
+
+
+def test_compiled_blocks_with_batch_norms_are_not_recomputed(model_config: ModelConfig) -> None:
+    core = built(model_config)
+    refuse_norms(core, ["text", "fusion"])
+    with pytest.raises(UserError, match=r"grad_checkpointing of image, whose blocks hold batch norms"):
+        refuse_norms(core, PARTS)

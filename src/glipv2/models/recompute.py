@@ -32,6 +32,17 @@ def recompute_blocks(core: nn.Module, parts: Iterable[str]) -> int:
     return found
 
 
+def refuse_norms(core: nn.Module, parts: Iterable[str]) -> None:
+    """UserError for parts whose blocks hold batch norms: compiled, these would count a batch twice."""
+    for part in parts:
+        for block in blocks_of(getattr(core, part)):
+            if any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in block.modules()):
+                raise UserError(
+                    f"trainer.compile can't go with trainer.grad_checkpointing of {part}, whose blocks hold batch "
+                    f"norms; leave out one of them"
+                )
+
+
 def blocks_of(module: nn.Module, listed: bool = False) -> Iterator[nn.Module]:
     """The outermost modules with parts of their own that stand in a list: layers of an encoder, blocks of a stage."""
     for child in module.children():

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from glipv2.data.datamodule import Collator
 from glipv2.errors import UserError
+from glipv2.losses.ranks import mean_over_ranks
 from glipv2.models import Parts
 from glipv2.structures import ImageBatch, ImageTruth, Vocabulary
 
@@ -172,11 +173,19 @@ class Task(pl.LightningModule):
         """One step; every term is logged by name."""
         report = self.losses(batch)
         self.terms = {name: value.detach() for name, value in report.terms.items()}
-        for name, value in {**report.terms, **report.report}.items():
-            self.log(f"train/{name}", value.detach(), prog_bar=name in report.terms, batch_size=len(batch))
         total = report.total
-        self.log("train/loss", total.detach(), prog_bar=True, batch_size=len(batch))
+        shown = self._of_all_ranks({**report.terms, **report.report, "loss": total})
+        for name, value in shown.items():
+            bar = name in report.terms or name == "loss"
+            self.log(f"train/{name}", value, prog_bar=bar, batch_size=len(batch))
         return total
+
+    def _of_all_ranks(self, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The means over ranks at steps that are logged, in one exchange; at others a rank's own, for nobody."""
+        own = {name: value.detach().float() for name, value in values.items()}
+        if (self.trainer.global_step + 1) % self.trainer.log_every_n_steps:  # type: ignore[attr-defined]
+            return own
+        return dict(zip(own, mean_over_ranks(torch.stack(list(own.values()))), strict=True))
 
     def on_validation_epoch_start(self) -> None:
         """Points every metric at the evaluated data set."""
