@@ -24,7 +24,7 @@ $(STAMP): requirements.lock pyproject.toml
 
 demo: $(STAMP)  ## train, evaluate, predict and report, on this machine, from nothing
 	rm -rf $(RUN)
-	$(BIN)/glipv2 train experiment=shapes_detection_nano output=$(RUN)
+	$(BIN)/glipv2 train experiment=shapes_joint_demo output=$(RUN)
 	$(BIN)/python scripts/demo_scenes.py $(RUN)/scenes
 	$(BIN)/glipv2 predict weights=$(RUN) images=$(RUN)/scenes text="$(NAMES)" threshold=0.4 output=$(RUN)/predictions
 	$(BIN)/glipv2 report $(RUN)
