@@ -41,9 +41,11 @@ def interrupts_as_such() -> Iterator[None]:
 
 def compile_parts(task: nn.Module, backend: str) -> None:
     """Has torch.compile make the encoders, the tower and the region head of a task; "" leaves them as they are."""
+    if not backend:
+        return
     core = task.core
     assert isinstance(core, nn.Module), "a task has a core"
-    for part in (core.image, core.text, core.fusion, getattr(task, "regions", None)) if backend else ():
+    for part in (core.image, core.text, core.fusion, getattr(task, "regions", None)):
         if isinstance(part, nn.Module):
             part.compile(backend=backend)
 

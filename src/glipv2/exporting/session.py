@@ -125,7 +125,7 @@ class OnnxDetector(Predictor):
         super().__init__(task, device)
 
     @classmethod
-    def load(cls, weights: str | Path, device: str = "cpu") -> OnnxDetector:
+    def load(cls, weights: str | Path, device: str = "cpu") -> OnnxDetector:  # type: ignore[override]  # fixed graphs
         """From a folder that `glipv2 export` wrote; UserError when it can't be read."""
         folder = Path(weights)
         graphs = ExportedGraphs(opened_graph(folder / TEXT_FILE), opened_graph(folder / DETECTOR_FILE))
