@@ -78,10 +78,10 @@ def test_a_value_of_a_wrong_type_names_its_key(glipv2: Command, tmp_path: Path, 
             "model.image.backbone=resnet118",
             "model.image.backbone: timm has no model 'resnet118'; did you mean 'resnet1",
         ),
-        ("data.image_size=10", "expected image_size of at least 64, but got 10"),
+        ("data.image_size=10", "data.image_size: expected at least 64, but got 10"),
         ("data=coco", "task=detection needs boxes; set data.train.annotations and data.train.images"),
         ("weights=/no/where", "weights=/no/where: no such file or run folder"),
-        ("resume=/no/where", "resume=/no/where: no checkpoint at /no/where"),
+        ("resume=/no/where", "resume=/no/where: no run is there; expected a folder with config.yaml in it"),
     ],
 )
 def test_a_value_that_can_not_work_is_refused_before_the_run(

@@ -20,6 +20,7 @@ from glipv2.data.prompts import PromptComposer, PromptConfig, collate_rows
 from glipv2.data.unlabelled import resized_for, unknown
 from glipv2.errors import UserError, nearest
 from glipv2.losses.glipv2 import LossConfig
+from glipv2.models import Core
 from glipv2.models.remembered import TextMemory
 from glipv2.structures import (
     DetectionBatch,
@@ -46,8 +47,9 @@ class Predictor:
         self.task = task.to(self.device).eval()
         self.arithmetic = arithmetic or Arithmetic()
         self.arithmetic.prepare(self.task)
-        self._core = self.task.parts().core
-        self._core.remembered = TextMemory()
+        self._core: Core | None = dict(self.task.named_children()).get("core")  # type: ignore[assignment]
+        if self._core is not None:  # graphs have none
+            self._core.remembered = TextMemory()
         self._tasks = dict(task.subtasks())
         self._trained = next(iter(task.subtasks().values())).vocabulary
         self._prompts: dict[tuple[tuple[str, ...], str], list[Prompt]] = {}
@@ -305,7 +307,8 @@ class Predictor:
     def read_prompts(self, vocabulary: Vocabulary, config: PromptConfig) -> None:
         """Makes the prompts of a vocabulary and reads them; calls of `detect` then find them read."""
         for batch in collate_rows([self._prompts_for(vocabulary, config)], self._tokenizer):
-            self._core.read(batch.text.to(self.device))
+            if self._core is not None:
+                self._core.read(batch.text.to(self.device))
 
     def _prompts_for(self, vocabulary: Vocabulary, config: PromptConfig) -> list[Prompt]:
         key = (vocabulary.names, repr(config))

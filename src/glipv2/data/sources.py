@@ -38,7 +38,7 @@ class ShapesData(DataConfig):
     splits: ClassVar[tuple[str, ...]] = ("train", "val", "unseen")
 
     seed: int = at_least(0, 0)
-    image_size: int = at_least(32, 128)
+    image_size: int = at_least(64, 128)
     max_objects: int = at_least(1, 6)
     train_scenes: int = at_least(1, 100_000)
     eval_scenes: int = at_least(1, 500)
