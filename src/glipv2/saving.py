@@ -35,6 +35,8 @@ class StepSeeds(Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
         seed_step(self.seed, trainer.fit_loop.total_batch_idx, trainer.global_rank)
+        # or Lightning logs the terms of the task before last again, as those of this step
+        trainer.fit_loop.epoch_loop._results.clear()
 
 
 def seed_step(seed: int, batch: int, rank: int) -> None:
