@@ -150,6 +150,7 @@ def arrays_due(model: ModelConfig) -> list[str]:
 
 def computed(task: DetectionTask, images: ImageBatch, prompts: PromptBatch) -> tuple[dict[str, Tensor], RegionOutputs]:
     """All arrays of a case's layout but the boxes, and the raw outputs they end in."""
+    task.core.remembered = None  # a text that is remembered passes no stage
     with torch.no_grad(), recorded(task) as stages:
         outputs = task(images, prompts)
     return {**completed_tower(stages), **by_level(outputs)}, outputs

@@ -24,11 +24,11 @@ from timm.models.swin_transformer import SwinTransformerBlock
 from torch import Tensor
 
 import glipv2.checkpoints
-from glipv2 import inference
 from glipv2.checkpoints import released_model
 from glipv2.config import model_preset
+from glipv2.data import prompts, unlabelled
 from glipv2.data.prompts import PromptComposer
-from glipv2.models import dyconv, fusion
+from glipv2.models import cross_attention, dyconv, fusion
 from glipv2.models.cross_attention import CrossAttention
 from glipv2.models.heads import selection
 from glipv2.models.heads.regions import RegionHead
@@ -301,7 +301,7 @@ def torchvisions_filter(patch: Patch) -> None:
     def resize(image: Tensor, instances: Instances, size: tuple[int, int]) -> tuple[Tensor, Instances]:
         return TF.resize(image, list(size), antialias=True), instances
 
-    patch.setattr(inference, "resize", resize)
+    patch.setattr(unlabelled, "resize", resize)
 
 
 def rounded_sizes(patch: Patch) -> None:
@@ -323,11 +323,20 @@ def final_full_stop(patch: Patch) -> None:
     patch.setattr(PromptComposer, "_compose", compose)
 
 
+def padded_prompts(patch: Patch) -> None:
+    """Prompts are as long as their tokens where nobody asks for more; the released ones have 256."""
+    right = prompts.collate_side_by_side
+    patch.setattr(prompts, "collate_side_by_side", lambda rows, tokens, step=32: right(rows, tokens, 32))
+
+
 def text_padding_unmasked(patch: Patch) -> None:
-    patch.setattr(fusion, "over_tokens", lambda scores, token_mask: scores.softmax(dim=-1))
+    padded_prompts(patch)
+    for place in (fusion, cross_attention):
+        patch.setattr(place, "over_tokens", lambda scores, token_mask: scores.softmax(dim=-1))
 
 
 def text_padding_read_by_the_encoder(patch: Patch) -> None:
+    padded_prompts(patch)
     right = TextEncoder.forward
 
     def forward(self: TextEncoder, text: TextBatch) -> Tensor:

@@ -196,7 +196,8 @@ class LabelConfig:
     preview: Path | None = None
 
     def check(self) -> None:
-        """UserError for a threshold of 0 and an output that is there."""
+        """UserError for numbers out of range, a threshold of 0 and an output that is there."""
+        check_ranges(self)
         if not 0 < self.threshold <= 1:
             raise UserError(f"threshold: expected a score above 0 and up to 1, but got {self.threshold}")
         if self.output.suffix != ".jsonl":

@@ -65,8 +65,7 @@ class ExportedDetection(nn.Module):
         super().__init__()
         self.graphs, self.model_config, self.config = graphs, model, config
         self.vocabulary: Vocabulary | None = names
-        with torch.device("meta"):  # for its anchors alone, which need no weights
-            self.regions = model.regions.build(model.image.width, 1, model.image.levels)
+        self.regions = model.regions.build(model.image.width, 1, model.image.levels)  # for its anchors alone
 
     def subtasks(self) -> Mapping[str, Any]:
         """Detection alone."""

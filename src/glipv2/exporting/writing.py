@@ -84,7 +84,9 @@ def _written(task: DetectionTask, folder: Path, tolerance: float, names: list[st
     write_json(folder / RECORD_FILE, record_of(model, task.config, task.vocabulary))
     batch, size = 2, model.pixels.short_side // model.pixels.size_divisor * model.pixels.size_divisor
     ids, mask = torch.ones(batch, 11, dtype=torch.int64), torch.ones(batch, 11, dtype=torch.bool)
-    pixels = torch.zeros(batch, 3, size, size + 2 * model.pixels.size_divisor)
+    # large enough that no level has a side of 1: an exporter takes such a side for a constant
+    side = max(2 * size, 4 * model.regions.first_stride * 2**model.image.levels)
+    pixels = torch.zeros(batch, 3, side, side + 2 * model.pixels.size_divisor)
     text, detector = TextGraph(task.core).eval(), DetectorGraph(task.core, task.regions).eval()
     with torch.no_grad():
         tokens = text(ids, mask)
