@@ -43,7 +43,7 @@ def predict(config: PredictConfig) -> Summary:
     devices = devices_of(config)
     predictor = load_predictor(config, devices[0])
     task = config.task_name or next(iter(predictor.task.subtasks()))
-    request = predictor.task_for(task).request(config.text)
+    request = predictor.request(task, config.text)
     output = Path(config.output)
     kept = Kept(output)
     with output_folder(output):
@@ -255,7 +255,7 @@ def _in_process(share: Share, task: str, threads: int, news: Any) -> None:
     torch.set_num_threads(threads)
     try:
         predictor = load_predictor(share.config, share.device)
-        request = predictor.task_for(task).request(share.config.text)
+        request = predictor.request(task, share.config.text)
         do_share(share, predictor, task, request, lambda count: news.put(("pictures", count)))
         news.put(("end", None))
     except UserError as error:
