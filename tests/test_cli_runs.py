@@ -23,7 +23,6 @@ from safetensors.torch import load_file, save_file
 
 from glipv2.checkpoints import read_checkpoint
 from glipv2.data.shapes import HELD_OUT, NAMES, SEEN, ShapesDataset
-from glipv2.runs import write_metrics
 
 pytestmark = pytest.mark.slow
 Command = Callable[..., Any]
@@ -283,15 +282,6 @@ def test_evaluation_gives_the_runs_own_numbers(home: Path, glipv2: Command, tmp_
         own["detection/box_ap"], abs=1e-6
     )
     assert (tmp_path / "run/metrics.json").read_bytes() == (home / "run/metrics.json").read_bytes()
-
-
-def test_metrics_of_a_second_evaluation_join_the_first(tmp_path: Path) -> None:
-    write_metrics(tmp_path, {"detection/box_ap": 0.5})
-    write_metrics(tmp_path, {"detection/unseen/box_ap": 0.25})
-    assert json.loads((tmp_path / "metrics.json").read_text()) == {
-        "detection/box_ap": 0.5,
-        "detection/unseen/box_ap": 0.25,
-    }
 
 
 # Predictions

@@ -18,7 +18,7 @@ SOURCE = Path(glipv2.__file__).parent
 # From the ground up. A module may import from its own unit and from floors below its own;
 # within a floor only what BESIDE lists.
 FLOORS: tuple[tuple[str, ...], ...] = (
-    ("__init__", "errors"),
+    ("__init__", "errors", "hushed"),
     ("ranges", "hub"),
     ("structures",),
     ("tokenizer", "pixels", "precision"),

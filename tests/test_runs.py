@@ -19,7 +19,7 @@ from glipv2.checkpoints import record_of, save_weights
 from glipv2.cli import one_interrupt
 from glipv2.config import TrainConfig
 from glipv2.errors import Interrupted, UserError, disk_trouble
-from glipv2.runs import claim_folder, output_folder, write_json
+from glipv2.runs import claim_folder, output_folder, write_json, write_metrics
 from glipv2.structures import Vocabulary
 from glipv2.tasks.detection import DetectionTask
 from glipv2.train import train
@@ -266,3 +266,12 @@ def test_an_exit_that_lightning_makes_of_ctrl_c_is_an_interrupt_again() -> None:
             raise SystemExit(1)  # noqa: B904  # as Lightning does
     with pytest.raises(SystemExit), interrupts_as_such():
         raise SystemExit(3)
+
+
+def test_metrics_of_a_second_evaluation_join_the_first(tmp_path: Path) -> None:
+    write_metrics(tmp_path, {"detection/box_ap": 0.5})
+    write_metrics(tmp_path, {"detection/unseen/box_ap": 0.25})
+    assert json.loads((tmp_path / "metrics.json").read_text()) == {
+        "detection/box_ap": 0.5,
+        "detection/unseen/box_ap": 0.25,
+    }

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import logging
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from glipv2.errors import UserError
+from glipv2.hushed import hushed
 from glipv2.parser import Parser
 
 if TYPE_CHECKING:
@@ -123,7 +121,7 @@ def run_check(words: argparse.Namespace) -> int:
     sources = inputs_of(words.paths, words.images)
     tokenizer = TokenizerConfig(words.tokenizer, words.max_tokens).build()
     console = Console()
-    with _quiet(), progress_bar(Console(stderr=True)) as progress:
+    with hushed("glipv2.data"), progress_bar(Console(stderr=True)) as progress:
         config = CheckConfig(tokenizer, pictures=not words.no_pictures, workers=words.workers)
         report = check(sources, config, progress)
     show(report, console)
@@ -163,18 +161,6 @@ def inputs_of(paths: list[str], images: list[str]) -> list[Input]:
             raise UserError(f"--images {folder} is missing or not a folder; check the path")
         found += find_inputs(Path(path), Path(folder) if folder else None, split)
     return found
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the log lines of readers: the report tells all of it in its own way."""
-    logger = logging.getLogger("glipv2.data")
-    before = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(before)
 
 
 def _write_json(report: CheckReport, path: Path) -> None:

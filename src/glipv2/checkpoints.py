@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from glipv2 import __version__
 from glipv2.config import SCHEMAS, TrainConfig, from_plain, model_preset, to_plain
 from glipv2.data.coco_names import COCO
 from glipv2.errors import UserError, nearest
+from glipv2.hushed import hushed
 from glipv2.losses.glipv2 import LossConfig
 from glipv2.models import ModelConfig
 from glipv2.models.conventions import AS_WEIGHTS, starting_from
@@ -60,7 +60,7 @@ class Checkpoint:
         # the file brings every weight: nothing is fetched or read from where training once found it
         image = replace(self.model.image, pretrained=False, weights=None)
         text = replace(self.model.text, pretrained=False, weights=None)
-        with _unheard("glipv2.models"):  # that parts start from random numbers
+        with hushed("glipv2.models", logging.WARNING):  # that parts start from random numbers
             model = replace(self.model, image=image, text=text)
             task = self.task.build(model, LossConfig.grounding_only(), self.answers)
         report = load_into(task, self.tensors, self.source, f"{self.model.name} {self.task.name} model")
@@ -74,18 +74,6 @@ class Checkpoint:
         for part in task.subtasks().values():
             part.vocabulary = self.vocabulary
         return task.eval()
-
-
-@contextmanager
-def _unheard(name: str) -> Iterator[None]:
-    """A logger tells no news below."""
-    logger = logging.getLogger(name)
-    level = logger.level
-    logger.setLevel(logging.WARNING)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
 
 
 def with_weights_model(config: TrainConfig) -> TrainConfig:

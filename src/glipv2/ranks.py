@@ -290,7 +290,7 @@ def compare(values: Mapping[str, Any]) -> None:
     told = [f"{key} ({', '.join(f'rank {rank}: {own.get(key)!r}' for rank, own in enumerate(every))})" for key in keys]
     raise UserError(
         f"the ranks of this run have different configs: {'; '.join(told[:5])}{'; …' * (len(told) > 5)}; "
-        f"start them by one command, as docs/scaling.md shows"
+        f"start them by one command, as docs/sweeps.md shows"
     )
 
 

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import pytest
 import torch
 from captioners import (
-    TEXT_ENCODERS,
     built,
     levels_of,
     logits,
-    plain_captioner,
     with_text,
     words,
 )
@@ -21,18 +18,6 @@ from glipv2.models import ModelConfig
 from glipv2.models.fusion import flatten_levels
 from glipv2.structures import TextBatch
 from glipv2.tasks.captioning import CaptioningTask
-
-
-@pytest.fixture(params=TEXT_ENCODERS)
-def captioner(request: pytest.FixtureRequest, model_config: ModelConfig) -> CaptioningTask:
-    """Captioners with every kind of text encoder."""
-    return built(with_text(model_config, request.param))
-
-
-@pytest.fixture
-def plain(model_config: ModelConfig) -> CaptioningTask:
-    """One captioner."""
-    return plain_captioner(model_config)
 
 
 @torch.no_grad()

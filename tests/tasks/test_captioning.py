@@ -11,14 +11,11 @@ from typing import Any
 import pytest
 import torch
 from captioners import (
-    TEXT_ENCODERS,
     batch_of,
     built,
     levels_of,
     pictures,
-    plain_captioner,
     predicted,
-    with_text,
 )
 from PIL import Image
 from torch.testing import assert_close
@@ -39,19 +36,6 @@ from glipv2.structures import Vocabulary
 from glipv2.tasks.captioning import CaptioningConfig, CaptioningTask
 from glipv2.tasks.detection import DetectionConfig
 from glipv2.tasks.joint import JointConfig
-
-
-@pytest.fixture(params=TEXT_ENCODERS)
-def captioner(request: pytest.FixtureRequest, model_config: ModelConfig) -> CaptioningTask:
-    """Captioners with every kind of text encoder."""
-    return built(with_text(model_config, request.param))
-
-
-@pytest.fixture
-def plain(model_config: ModelConfig) -> CaptioningTask:
-    """One captioner."""
-    return plain_captioner(model_config)
-
 
 # Writing
 

@@ -6,16 +6,16 @@ import logging
 
 from torch.utils.data import DataLoader, Dataset
 
+from glipv2.data.chosen import ChosenSamples
 from glipv2.data.dataset import SampleDataset
 from glipv2.data.joined import JoinedDataset
 from glipv2.data.shards.dataset import PackedSamples
 from glipv2.errors import UserError
-from glipv2.structures import ImageTruth, Sample, Vocabulary
 
 log = logging.getLogger(__name__)
 
 
-class ReadableSamples(Dataset[Sample]):
+class ReadableSamples(ChosenSamples):
     """Those samples whose pictures can be read; `left_out` are the keys of the others.
 
     A training draws another sample for a broken picture when it meets it; an evaluation must not score one
@@ -23,42 +23,16 @@ class ReadableSamples(Dataset[Sample]):
     """
 
     def __init__(self, samples: SampleDataset, workers: int) -> None:
-        self.samples = samples
         loader: DataLoader[str | None] = DataLoader(_Problems(samples), batch_size=None, num_workers=workers)
         problems = list(loader)
-        self._rows = [row for row, problem in enumerate(problems) if problem is None]
+        super().__init__(samples, [row for row, problem in enumerate(problems) if problem is None])
         self.left_out = frozenset(
             picture_key(samples, row) for row, problem in enumerate(problems) if problem is not None
         )
         for problem in dict.fromkeys(filter(None, problems)):  # a shard is told once
             log.warning("left out of evaluation: %s", problem)
-        if not self._rows:
+        if not len(self):
             raise UserError(f"none of the {len(problems)} pictures to evaluate can be read; the first: {problems[0]}")
-
-    @property
-    def vocabulary(self) -> Vocabulary:
-        """That of the samples."""
-        return self.samples.vocabulary
-
-    @property
-    def scored_names(self) -> tuple[str, ...]:
-        """Those of the samples."""
-        return self.samples.scored_names
-
-    @property
-    def answers(self) -> tuple[str, ...]:
-        """Those of the samples."""
-        return self.samples.answers
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def __getitem__(self, index: int) -> Sample:
-        return self.samples[self._rows[index]]
-
-    def truth(self, index: int) -> ImageTruth:
-        """All of a sample but its picture."""
-        return self.samples.truth(self._rows[index])
 
 
 def picture_key(samples: SampleDataset, row: int) -> tuple[str, str]:

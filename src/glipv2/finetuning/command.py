@@ -5,8 +5,7 @@ from __future__ import annotations
 import logging
 import shlex
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -26,6 +25,7 @@ from glipv2.finetuning.facts import DataFacts, read_facts, whole_data
 from glipv2.finetuning.fitting import StepCost, fitting_batch, free_memory, step_cost
 from glipv2.finetuning.plan import Plan, first_words, further_words, merged
 from glipv2.finetuning.recipes import Choice, chosen_length, chosen_task, chosen_tune, wanted_batch
+from glipv2.hushed import hushed
 from glipv2.inference import pick_device
 from glipv2.structures import Vocabulary
 from glipv2.train import build_task
@@ -63,7 +63,7 @@ def planned(request: FinetuneRequest, console: Console) -> Plan:
     """Reads weights and data, chooses, and measures a step."""
     start = read_checkpoint(request.weights)
     data = whole_data(request.data, request.given)
-    with _quiet(), progress_bar(Console(stderr=True)) as progress:
+    with hushed("glipv2"), progress_bar(Console(stderr=True)) as progress:
         facts = read_facts(data, start.model.tokenizer.build(), progress)
     _refuse_errors(facts)
     task = _task(request.given, facts)
@@ -156,7 +156,7 @@ def _device(given: Mapping[str, str]) -> str:
 def _measured(words: Sequence[str], start: Checkpoint, device: torch.device) -> StepCost:
     """A few steps as training will make them, on two images each."""
     config = with_weights_model(composed([*words, "data.batch_size=2", "data.workers=0"]))
-    with _quiet():
+    with hushed("glipv2"):
         data = open_data(config.task, config.model, config.data, train=True, split="val")
         task = build_task(config, start, data.answers)
         return step_cost(task, islice(data.first_batches(MEASURED), MEASURED), device)
@@ -188,15 +188,3 @@ def closing(plan: Plan) -> list[str]:
         f"a page about the run: {shlex.join(['glipv2', 'report', plan.output])}",
         f"use the new weights:  {shlex.join(['glipv2', 'predict', *words])}",
     ]
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the log lines of readers and loaders: the plan tells all of it in its own way."""
-    logger = logging.getLogger("glipv2")
-    before = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(before)
