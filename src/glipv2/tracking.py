@@ -86,4 +86,15 @@ def log_pictures(loggers: list[Logger], key: str, pictures: list[Image], step: i
 
     for logger in loggers:
         if isinstance(logger, WandbLogger):
-            logger.log_image(key, pictures, step=step)
+            logger.log_image(key, on_equal_canvases(pictures), step=step)
+
+
+def on_equal_canvases(pictures: list[Image]) -> list[Image]:
+    """Pictures with white added right and below, all of one size: W&B shows a gallery of different ones wrongly."""
+    from PIL import Image
+
+    size = (max((one.width for one in pictures), default=0), max((one.height for one in pictures), default=0))
+    canvases = [Image.new("RGB", size, "white") for _ in pictures]
+    for canvas, picture in zip(canvases, pictures, strict=True):
+        canvas.paste(picture, (0, 0))
+    return canvases
