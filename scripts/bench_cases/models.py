@@ -19,6 +19,7 @@ from transformers import GroundingDinoConfig, GroundingDinoForObjectDetection
 
 from glipv2.data.coco_names import COCO
 from glipv2.data.prompts import PromptComposer, PromptConfig, collate_prompts
+from glipv2.hushed import hushed
 from glipv2.losses.glipv2 import LossConfig
 from glipv2.models import ModelConfig, Parts
 from glipv2.models.heads.selection import ScoredBoxes, SelectionConfig
@@ -106,8 +107,7 @@ class Detector(nn.Module):
 
     def __init__(self, preset: str, device: torch.device) -> None:
         super().__init__()
-        logging.getLogger("glipv2").setLevel(logging.WARNING)
-        with device:
+        with hushed("glipv2", logging.WARNING), device:
             parts = Parts(model_config(preset))
             self.grounding = Grounding.of(parts, LossConfig.grounding_only())
         self.tokenizer = parts.tokenizer

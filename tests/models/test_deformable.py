@@ -85,4 +85,4 @@ def test_a_cpu_gathers_and_others_call_torchvision() -> None:
 
 def test_an_unknown_way_is_refused_with_those_there_are() -> None:
     with pytest.raises(UserError, match=r"fusion\.sampling: expected one of auto, torchvision, gather, compiled, but"):
-        FusionConfig(sampling="quick", layers=1).build(16, 16)
+        FusionConfig(sampling="quick", layers=1, text_heads=4).build(16, 16)
