@@ -102,7 +102,7 @@ def count_apart(boxes: Tensor, scores: Tensor, sure: Sequence[float], convention
     """
     same = (convention.iou(boxes[:, :, None], boxes[:, None]) > SAME).float()
     there = (scores[..., None] > scores.new_tensor(sure)).float()
-    alike = (same @ there.flatten(2)).unflatten(2, there.shape[2:])
+    alike: Tensor = (same @ there.flatten(2)).unflatten(2, there.shape[2:])
     return (there / alike.clamp(min=1)).sum(dim=1)
 
 
