@@ -44,6 +44,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("protocols", "checking", "retention", "predicted"),
     ("config",),
     ("checkpoints", "arguments", "parser", "resuming", "arithmetic"),
+    ("keeper",),
     (
         "evaluate",
         "replaying",
