@@ -24,6 +24,14 @@ def test_without_a_gallery_nothing_is_kept() -> None:
     assert pictures.folders() == {"": [], "best": [], "worst": []}
 
 
+def test_a_gallery_that_shows_all_pictures_has_no_best_and_worst_ones() -> None:
+    pictures = Pictures(3, 2)
+    for place in range(3):
+        pictures.add(Kept(place, 0.5, NOBODY, NOBODY))
+    assert [one.place for one in pictures.folders()[""]] == [0, 1, 2]
+    assert list(pictures.folders()) == [""]
+
+
 def test_outcomes_of_phrases_and_answers_are_counted_apart() -> None:
     assert outcomes(Counter()) is None
     phrases = outcomes(Counter({("found",): 3, ("loose",): 1}))

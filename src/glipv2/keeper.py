@@ -45,11 +45,13 @@ class Pictures:
 
     first_count: int
     extreme_count: int
+    seen: int = 0
     first: list[Kept] = field(default_factory=list)
     extremes: dict[str, list[tuple[float, int, Kept]]] = field(default_factory=lambda: {BEST: [], WORST: []})
 
     def add(self, one: Kept) -> None:
         """Keeps it where it is among them; of equal ones the first."""
+        self.seen += 1
         if len(self.first) < self.first_count:
             self.first.append(one)
         if one.score is None or not self.extreme_count:
@@ -62,7 +64,12 @@ class Pictures:
                 heapq.heapreplace(heap, entry)
 
     def folders(self) -> dict[str, list[Kept]]:
-        """Predictions by folder below the task's gallery, the most telling first; "" is the gallery itself."""
+        """Predictions by folder below the task's gallery, the most telling first; "" is the gallery itself.
+
+        Where that shows all there are, there are no others.
+        """
+        if self.seen == len(self.first):
+            return {"": self.first}
         ordered = {name: [one for *_, one in sorted(heap, key=lambda entry: entry[:2], reverse=True)]
                    for name, heap in self.extremes.items()}  # fmt: skip
         return {"": self.first, **ordered}
