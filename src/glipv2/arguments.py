@@ -21,7 +21,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from glipv2.config import COMMANDS, TrainConfig, config_folder, hint, known_keys, register_schemas, typed
 from glipv2.errors import UserError, nearest
-from glipv2.folders import SWEEP_FILE
+from glipv2.report.sweep import SWEEP_FILE
 from glipv2.runs import ENVIRONMENT
 
 GROUPS = ("model", "task", "data", "protocol", "loss", "tune", "optim", "trainer", "tracking", "experiment")
