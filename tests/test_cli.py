@@ -132,6 +132,12 @@ def test_a_group_takes_the_name_of_a_preset(glipv2: Command, tmp_path: Path, wor
         assert refused(glipv2, tmp_path, "predict", word).startswith(f"{word}: it is a key of glipv2 train")
 
 
+@pytest.mark.parametrize("group", ["model", "task", "data"])
+def test_no_training_is_without_a_preset_of_a_group(glipv2: Command, tmp_path: Path, group: str) -> None:
+    told = refused(glipv2, tmp_path, "train", f"~{group}")
+    assert told == f"~{group}: no training is without a preset of {group}; {group}=NAME takes another"
+
+
 def test_several_values_want_a_sweep_or_quotes(glipv2: Command, tmp_path: Path) -> None:
     assert refused(glipv2, tmp_path, "train", "name=a,b") == (
         "name=a,b: several values are swept over with -m; as one text they need quotes, \"name='a,b'\""
