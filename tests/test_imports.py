@@ -19,7 +19,7 @@ SOURCE = Path(glipv2.__file__).parent
 # within a floor only what BESIDE lists.
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("__init__", "errors", "hushed"),
-    ("ranges", "hub"),
+    ("ranges", "hub", "extras"),
     ("structures",),
     ("tokenizer", "pixels", "precision"),
     ("data", "models", "matching", "losses", "metrics", "report"),
@@ -59,9 +59,10 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "conversion",
         "weights_command",
         "check_command",
+        "doctor",
     ),
     ("finetuning", "exporting"),
-    ("data_command", "finetune_command", "export_command"),
+    ("data_command", "finetune_command", "export_command", "doctor_command"),
     ("cli",),
 )
 BESIDE = {
