@@ -81,7 +81,8 @@ def _lines() -> list[str]:
         return requires("glipv2") or []
     project = tomllib.loads(clone.read_text("utf-8"))["project"]
     optional = project["optional-dependencies"].items()
-    return project["dependencies"] + [f"{line}; extra == '{name}'" for name, lines in optional for line in lines]
+    told = [f"{line}; extra == '{name}'" for name, lines in optional for line in lines]
+    return [*project["dependencies"], *told]
 
 
 def _library(line: str) -> str:
