@@ -61,8 +61,8 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "check_command",
         "doctor",
     ),
-    ("finetuning", "exporting"),
-    ("data_command", "finetune_command", "export_command", "doctor_command"),
+    ("finetuning", "exporting", "serving"),
+    ("data_command", "finetune_command", "export_command", "doctor_command", "serve_command"),
     ("cli",),
 )
 BESIDE = {

@@ -31,6 +31,7 @@ commands
   evaluate   score weights on a data set         glipv2 evaluate weights=runs/demo data=shapes split=unseen
                                                    glipv2 evaluate weights=glip_t.safetensors protocol=coco …
   predict    find names in pictures              glipv2 predict weights=runs/demo images=photo.jpg text="a cup. a dog."
+  serve      an HTTP service                     glipv2 serve weights=runs/demo
   export     ONNX whose names can change         glipv2 export weights=runs/demo -o exported
   report     one HTML page about runs            glipv2 report runs/demo
   data       check, preview, convert files       glipv2 data check instances.json --images photos
@@ -103,6 +104,8 @@ def _run(command: str, arguments: list[str]) -> None:
         _report(arguments)
     elif command == "finetune":
         _finetune(arguments)
+    elif command == "serve":
+        _serve(arguments)
     elif command == "export":
         _export(arguments)
     elif command == "data":
@@ -114,7 +117,7 @@ def _run(command: str, arguments: list[str]) -> None:
     else:
         from glipv2.errors import nearest
 
-        known = ("train", "finetune", "evaluate", "predict", "export", "report", "data", "weights", "doctor")
+        known = ("train", "finetune", "evaluate", "predict", "serve", "export", "report", "data", "weights", "doctor")
         raise UserError(f"no command '{command}'; {nearest(command, known)}")
 
 
@@ -286,6 +289,13 @@ def _finetune(arguments: list[str]) -> None:
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     finetune_command(arguments, lambda command, words: _run_hydra(command, list(words)), _quiet_libraries)
+
+
+def _serve(arguments: list[str]) -> None:
+    from glipv2.serve_command import serve_command
+
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    serve_command(arguments, _quiet_libraries)
 
 
 def _export(arguments: list[str]) -> None:
