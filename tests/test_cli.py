@@ -11,6 +11,7 @@ import pytest
 from hydra.core.config_store import ConfigStore
 
 from glipv2.arguments import quoted
+from glipv2.config import config_folder, experiment_files
 from glipv2.data.dataset import DataConfig
 
 Command = Callable[..., Any]
@@ -255,6 +256,11 @@ def test_each_command_shows_its_help_and_its_config_without_running(glipv2: Comm
         shown = glipv2(tmp_path, command, "--help")
         assert (shown.code, shown.err) == (0, "")
         assert f"glipv2 {command}" in shown.out
+    shown = glipv2(tmp_path, "train", "--help", "optim.lr=0.125", "-m")
+    assert "    lr: 0.125" in shown.out
+    presets = [path.stem for group in ("model", "task") for path in (config_folder() / group).glob("*.yaml")]
+    assert all(f"\n    {name} " in shown.out for name in (*presets, *experiment_files()))
+    assert refused(glipv2, tmp_path, "train", "--help", "optim.lrr=1").startswith("unknown key 'optim.lrr'")
     config = glipv2(tmp_path, "train", "--cfg", "job", "optim.lr=0.125")
     assert "lr: 0.125" in config.out
     assert list(tmp_path.iterdir()) == []

@@ -45,6 +45,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("protocols", "checking", "retention", "predicted"),
     ("config",),
     ("checkpoints", "arguments", "parser", "resuming", "arithmetic"),
+    ("keeper",),
     (
         "evaluate",
         "replaying",
@@ -62,7 +63,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "doctor",
     ),
     ("finetuning", "exporting", "serving"),
-    ("data_command", "finetune_command", "export_command", "doctor_command", "serve_command"),
+    ("data_command", "finetune_command", "export_command", "doctor_command", "serve_command", "command_help"),
     ("cli",),
 )
 BESIDE = {
@@ -145,7 +146,7 @@ def test_only_the_config_and_the_commands_see_omegaconf() -> None:
         if any(name.split(".")[0] in ("omegaconf", "hydra") for name in names)
     }
     # train, resuming and report write and read config.yaml; folders is called by Hydra
-    assert seeing <= {"config", "cli", "arguments", "folders", "resuming", "train", "report"}
+    assert seeing <= {"config", "cli", "arguments", "command_help", "folders", "resuming", "train", "report"}
 
 
 def test_the_core_is_usable_without_lightning_or_hydra() -> None:
