@@ -97,6 +97,8 @@ def clients(count: int, seconds: float, ask: Callable[[httpx.Client], int]) -> t
                 statuses[status] += 1
                 if status == 200:
                     took.append(time.perf_counter() - begun)
+                elif status == 429:
+                    time.sleep(1)  # as Retry-After says
                 elif status == 0:
                     return
 

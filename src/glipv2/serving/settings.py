@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from omegaconf import MISSING
-
 from glipv2.errors import UserError
 from glipv2.ranges import at_least, check_ranges, share, within
 
@@ -23,7 +21,7 @@ class ServeConfig:
     request; text: characters of a caption, a question or a name. threshold: where a request gives none.
     """
 
-    weights: str = MISSING
+    weights: str = ""
     host: str = "127.0.0.1"
     port: int = within(0, 65_535, 8000)
     device: str = "auto"
@@ -42,6 +40,8 @@ class ServeConfig:
     def check(self) -> None:
         """UserError for limits that make no sense."""
         check_ranges(self)
+        if not self.weights:
+            raise UserError("weights is not set; as in glipv2 serve weights=runs/demo")
         if self.pixels > self.waiting_pixels:
             raise UserError(f"waiting_pixels: expected at least pixels={self.pixels}, but got {self.waiting_pixels}")
 
