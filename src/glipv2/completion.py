@@ -21,7 +21,6 @@ OPTIONS = ("--cfg", "--help", "--multirun")
 WORDS = {
     "finetune": ("data=", "weights=", "keep=", "images=", "output=", "task=", "tune=", "--plan", "--help"),
     "export": ("weights=", "--output", "--names", "--tolerance", "--help"),
-    "report": ("output=", "--help"),
     "data": ("check", "preview", "convert", "pack", "label", "benchmark", "--help"),
     "weights": ("import", "info", "--help"),
     "doctor": ("--json", "--help"),
