@@ -31,12 +31,14 @@ commands
   evaluate   score weights on a data set         glipv2 evaluate weights=runs/demo data=shapes split=unseen
                                                    glipv2 evaluate weights=glip_t.safetensors protocol=coco …
   predict    find names in pictures              glipv2 predict weights=runs/demo images=photo.jpg text="a cup. a dog."
+  serve      an HTTP service                     glipv2 serve weights=runs/demo
   export     ONNX whose names can change         glipv2 export weights=runs/demo -o exported
   report     one HTML page about runs            glipv2 report runs/demo
   data       check, preview, convert files       glipv2 data check instances.json --images photos
                                                    glipv2 data convert instances.json OUT --to odvg
   weights    say what a file is, import it       glipv2 weights import glip_tiny.pth -o glip_t.safetensors
   doctor     what is here, what is missing       glipv2 doctor
+  completion words by the Tab key                source <(glipv2 completion bash)    or zsh, fish
 
 `glipv2 COMMAND --help` lists its groups, presets and keys. Sweep with -m: glipv2 train -m experiment=a,b seed=1,2,3
 Show what a command would run with: --cfg job. Documentation: README.md and docs/.
@@ -103,6 +105,8 @@ def _run(command: str, arguments: list[str]) -> None:
         _report(arguments)
     elif command == "finetune":
         _finetune(arguments)
+    elif command == "serve":
+        _serve(arguments)
     elif command == "export":
         _export(arguments)
     elif command == "data":
@@ -111,10 +115,24 @@ def _run(command: str, arguments: list[str]) -> None:
         _weights(arguments)
     elif command == "doctor":
         _doctor(arguments)
+    elif command in ("completion", "complete"):
+        _complete(command, arguments)
     else:
         from glipv2.errors import nearest
 
-        known = ("train", "finetune", "evaluate", "predict", "export", "report", "data", "weights", "doctor")
+        known = (
+            "train",
+            "finetune",
+            "evaluate",
+            "predict",
+            "serve",
+            "export",
+            "report",
+            "data",
+            "weights",
+            "doctor",
+            "completion",
+        )
         raise UserError(f"no command '{command}'; {nearest(command, known)}")
 
 
@@ -317,6 +335,13 @@ def _finetune(arguments: list[str]) -> None:
     finetune_command(arguments, lambda command, words: _run_hydra(command, list(words)), _quiet_libraries)
 
 
+def _serve(arguments: list[str]) -> None:
+    from glipv2.serve_command import serve_command
+
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    serve_command(arguments, _quiet_libraries)
+
+
 def _export(arguments: list[str]) -> None:
     from glipv2.export_command import export_command
 
@@ -337,6 +362,21 @@ def _doctor(arguments: list[str]) -> None:
     status = doctor_command(arguments)
     if status:
         sys.exit(status)
+
+
+def _complete(command: str, arguments: list[str]) -> None:
+    from glipv2.completion import SCRIPTS, candidates, script
+
+    if command == "complete":  # asked by what `completion` prints
+        print(*candidates(arguments[0] if arguments else ""), sep="\n")
+    elif not arguments or arguments[0] in ("-h", "--help"):
+        print(
+            f"usage: glipv2 completion {'|'.join(SCRIPTS)}",
+            *(script(name).splitlines()[0] for name in SCRIPTS),
+            sep="\n",
+        )
+    else:
+        print(script(arguments[0]), end="")
 
 
 def _quiet_libraries() -> None:
