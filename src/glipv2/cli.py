@@ -36,6 +36,7 @@ commands
   report     one HTML page about runs            glipv2 report runs/demo
   data       check, preview, convert files       glipv2 data check instances.json --images photos
                                                    glipv2 data convert instances.json OUT --to odvg
+  push       publish weights with a card         glipv2 push weights=runs/demo repo=NAME/MODEL
   weights    say what a file is, import it       glipv2 weights import glip_tiny.pth -o glip_t.safetensors
   doctor     what is here, what is missing       glipv2 doctor
   completion words by the Tab key                source <(glipv2 completion bash)    or zsh, fish
@@ -113,6 +114,8 @@ def _run(command: str, arguments: list[str]) -> None:
         _data(arguments)
     elif command == "weights":
         _weights(arguments)
+    elif command == "push":
+        _push(arguments)
     elif command == "doctor":
         _doctor(arguments)
     elif command in ("completion", "complete"):
@@ -354,6 +357,13 @@ def _weights(arguments: list[str]) -> None:
 
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     weights_command(arguments)
+
+
+def _push(arguments: list[str]) -> None:
+    from glipv2.push_command import push_command
+
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    push_command(arguments)
 
 
 def _doctor(arguments: list[str]) -> None:
