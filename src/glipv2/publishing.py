@@ -112,7 +112,7 @@ class PublishedModel(
             f'found = model.detect("photo.jpg", ["{names[0]}"], threshold=0.3)', "```", "",
             "## Intended use", "", *(f"- `{task}`: {CAN.get(task, 'a task of its own')}" for task in tasks), "",
             "For research, and as a start for fine-tuning on data of your own.", "",
-            "## Data", "", *self._data(), "", f"Names it was trained on: {shown}.", "",
+            "## Data", "", *self._data(), "", f"Its vocabulary: {shown}.", "",
             "## Metrics", "", *self._metrics(), "",
             "## Licence", "", self.licence or "Not stated by who published these weights: ask before you use them.", "",
             "## Limits", "", LIMITS, "",
@@ -133,10 +133,8 @@ class PublishedModel(
             for key, value in config.items()
             if key.startswith(kept) and value not in ("None", "[]", "{}") and key.count(".") < 3
         ]
-        start = self.run.config.get("weights")
-        told = (
-            f"Trained from `{Path(str(start)).name}`." if start else "Trained from random weights, or encoders as told."
-        )
+        start, name = self.run.config.get("weights"), self.run.config.get("name", "run")
+        told = f"Run `{name}`" + (f", started from `{Path(str(start)).name}`." if start else ", from its own start.")
         return [told, "", "| key | value |", "|---|---|", *rows]
 
     def _metrics(self) -> list[str]:

@@ -8,8 +8,8 @@ HELP = """\
 usage: glipv2 push weights=RUN_OR_FILE repo=NAME/MODEL [licence=apache-2.0] [private=true]
        glipv2 push weights=RUN_OR_FILE output=FOLDER
 
-Publishes weights on the model hub with their numbers and a card made of the run: what they do, on what they were trained,
-metrics, licence, limits. Read the card first: output=FOLDER writes the same files and sends nothing.
+Publishes weights on the model hub with their numbers and a card made of the run: what they do, on what they were
+trained, metrics, licence, limits. Read the card first: output=FOLDER writes the same files and sends nothing.
 
   hf auth login                                      once, with a token that may write
   glipv2 push weights=runs/demo output=published     then look at published/README.md
