@@ -19,7 +19,7 @@ SOURCE = Path(glipv2.__file__).parent
 # within a floor only what BESIDE lists.
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("__init__", "errors", "hushed"),
-    ("ranges", "hub", "extras"),
+    ("ranges", "hub", "extras", "completion"),
     ("structures",),
     ("tokenizer", "pixels", "precision", "activations"),
     ("data", "models", "matching", "losses", "metrics", "report"),
@@ -62,8 +62,16 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "check_command",
         "doctor",
     ),
-    ("finetuning", "exporting", "planning"),
-    ("data_command", "finetune_command", "export_command", "plan_command", "doctor_command", "command_help"),
+    ("finetuning", "exporting", "planning", "serving"),
+    (
+        "data_command",
+        "finetune_command",
+        "export_command",
+        "plan_command",
+        "doctor_command",
+        "serve_command",
+        "command_help",
+    ),
     ("cli",),
 )
 BESIDE = {

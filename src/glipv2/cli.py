@@ -31,12 +31,15 @@ commands
   evaluate   score weights on a data set         glipv2 evaluate weights=runs/demo data=shapes split=unseen
                                                    glipv2 evaluate weights=glip_t.safetensors protocol=coco …
   predict    find names in pictures              glipv2 predict weights=runs/demo images=photo.jpg text="a cup. a dog."
+  serve      an HTTP service                     glipv2 serve weights=runs/demo
   export     ONNX whose names can change         glipv2 export weights=runs/demo -o exported
+  plan       parameters, memory, largest batch   glipv2 plan model=glip_t task=detection
   report     one HTML page about runs            glipv2 report runs/demo
   data       check, preview, convert files       glipv2 data check instances.json --images photos
                                                    glipv2 data convert instances.json OUT --to odvg
   weights    say what a file is, import it       glipv2 weights import glip_tiny.pth -o glip_t.safetensors
   doctor     what is here, what is missing       glipv2 doctor
+  completion words by the Tab key                source <(glipv2 completion bash)    or zsh, fish
 
 `glipv2 COMMAND --help` lists its groups, presets and keys. Sweep with -m: glipv2 train -m experiment=a,b seed=1,2,3
 Show what a command would run with: --cfg job. Documentation: README.md and docs/.
@@ -103,18 +106,35 @@ def _run(command: str, arguments: list[str]) -> None:
         _report(arguments)
     elif command == "finetune":
         _finetune(arguments)
-    elif command == "export":
-        _export(arguments)
+    elif command == "serve":
+        _serve(arguments)
+    elif command in ("export", "plan"):
+        {"export": _export, "plan": _plan}[command](arguments)
     elif command == "data":
         _data(arguments)
     elif command == "weights":
         _weights(arguments)
     elif command == "doctor":
         _doctor(arguments)
+    elif command in ("completion", "complete"):
+        _complete(command, arguments)
     else:
         from glipv2.errors import nearest
 
-        known = ("train", "finetune", "evaluate", "predict", "export", "report", "data", "weights", "doctor")
+        known = (
+            "train",
+            "finetune",
+            "evaluate",
+            "predict",
+            "serve",
+            "export",
+            "plan",
+            "report",
+            "data",
+            "weights",
+            "doctor",
+            "completion",
+        )
         raise UserError(f"no command '{command}'; {nearest(command, known)}")
 
 
@@ -275,16 +295,27 @@ JOBS: dict[str, Callable[[Any], Any]] = {"train": _train, "evaluate": _evaluate,
 
 
 def _report(arguments: list[str]) -> None:
-    if not arguments or arguments[0] in ("-h", "--help"):
+    if arguments and arguments[0] in ("-h", "--help"):
         print("usage: glipv2 report RUN [RUN …] [output=FILE]   (default: report.html in the first run's folder)")
+        print("RUN is a run's folder or a sweep's, of which all trials are shown")
         return
     from glipv2.report.page import write_report
 
-    runs = [Path(word) for word in arguments if not word.startswith("output=")]
+    runs: list[Path] = []
+    output: Path | None = None
+    for word in arguments:
+        key, given, value = word.partition("=")
+        if word.startswith("-") or (given and key != "output" and not Path(word).exists()):
+            raise UserError(f"report takes folders of runs and output=FILE, but got '{word}'")
+        if not given or key != "output":
+            runs.append(Path(word))
+        elif not value:
+            raise UserError("output=: expected a file, but got nothing; as in output=report.html")
+        else:
+            output = Path(value)
     if not runs:
         raise UserError("expected the folder of a run, but got none; as in glipv2 report runs/demo")
-    chosen = [word.removeprefix("output=") for word in arguments if word.startswith("output=")]
-    output = Path(chosen[-1]) if chosen else runs[0] / "report.html"
+    output = output or runs[0] / "report.html"
     if output.is_dir():
         raise UserError(f"output={output}: expected a file, but this is a folder; try output={output / 'report.html'}")
     print(write_report(runs, output))
@@ -304,6 +335,19 @@ def _finetune(arguments: list[str]) -> None:
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     finetune_command(arguments, lambda command, words: _run_hydra(command, list(words)), _quiet_libraries)
+
+
+def _serve(arguments: list[str]) -> None:
+    from glipv2.serve_command import serve_command
+
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    serve_command(arguments, _quiet_libraries)
+
+
+def _plan(arguments: list[str]) -> None:
+    from glipv2.plan_command import plan_command
+
+    plan_command(arguments, _quiet_libraries)
 
 
 def _export(arguments: list[str]) -> None:
@@ -326,6 +370,21 @@ def _doctor(arguments: list[str]) -> None:
     status = doctor_command(arguments)
     if status:
         sys.exit(status)
+
+
+def _complete(command: str, arguments: list[str]) -> None:
+    from glipv2.completion import SCRIPTS, candidates, script
+
+    if command == "complete":  # asked by what `completion` prints
+        print(*candidates(arguments[0] if arguments else ""), sep="\n")
+    elif not arguments or arguments[0] in ("-h", "--help"):
+        print(
+            f"usage: glipv2 completion {'|'.join(SCRIPTS)}",
+            *(script(name).splitlines()[0] for name in SCRIPTS),
+            sep="\n",
+        )
+    else:
+        print(script(arguments[0]), end="")
 
 
 def _quiet_libraries() -> None:

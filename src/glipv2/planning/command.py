@@ -35,8 +35,8 @@ def plan(words: Sequence[str]) -> Iterator[str]:
         for found in footprints(config, batches, answers, precisions, rules):
             yield footprint_line(found)
     yield (
-        f"core: counted on shapes alone by the rules of {rules}, nothing of it was computed; heads and losses: one step "
-        f"on this CPU. A batch may take {SHARE:.0%} of a device: kernels need memory too, and this is no promise."
+        f"core: counted on shapes alone by the rules of {rules}, nothing of it was computed; heads and losses: one "
+        f"step on this CPU. A batch may take {SHARE:.0%} of a device: kernels need memory too, and this is no promise."
     )
 
 
@@ -45,7 +45,9 @@ def chosen_precisions(config: TrainConfig, words: Sequence[str]) -> Sequence[str
     if not any(word.startswith("trainer.precision=") for word in words):
         return USUAL
     if config.trainer.precision not in KNOWN:
-        raise UserError(f"trainer.precision={config.trainer.precision}: can plan {', '.join(KNOWN)}; choose one of them")
+        raise UserError(
+            f"trainer.precision={config.trainer.precision}: can plan {', '.join(KNOWN)}; choose one of them"
+        )
     return (config.trainer.precision,)
 
 

@@ -94,13 +94,13 @@ class _OnCanvas:
         return found
 
     def __getitem__(self, index: int) -> Sample:
-        sample = self.samples[index]
+        sample: Sample = self.samples[index]
         height, width = sample.image_size
         more = (0, max(0, int(height * self.ratio) - width), 0, 0)  # at the right, where no box moves
         if width < height:
             more = (0, 0, 0, max(0, int(width * self.ratio) - height))
         masks = sample.instances.masks
-        instances = sample.instances if masks is None else replace(
-            sample.instances, masks=nn.functional.pad(masks, more)
+        instances = (
+            sample.instances if masks is None else replace(sample.instances, masks=nn.functional.pad(masks, more))
         )
         return replace(sample, image=nn.functional.pad(sample.image, more), instances=instances)

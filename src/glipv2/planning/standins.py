@@ -118,5 +118,7 @@ def _mapped(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
     if isinstance(value, dict):
         return {key: _mapped(inner, change) for key, inner in value.items()}
     if is_dataclass(value) and not isinstance(value, type):
-        return replace(value, **{own.name: _mapped(getattr(value, own.name), change) for own in fields(value) if own.init})
+        return replace(
+            value, **{own.name: _mapped(getattr(value, own.name), change) for own in fields(value) if own.init}
+        )
     return value
