@@ -24,6 +24,7 @@ WORDS = {
     "plan": ("model=", "task=", "data=", "tune=", "trainer.precision=", "--help"),
     "data": ("check", "preview", "convert", "pack", "label", "benchmark", "--help"),
     "weights": ("import", "info", "--help"),
+    "push": ("weights=", "repo=", "licence=", "private=", "output=", "--help"),
     "doctor": ("--json", "--help"),
     "completion": ("bash", "zsh", "fish"),
 }
