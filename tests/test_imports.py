@@ -21,7 +21,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("__init__", "errors", "hushed"),
     ("ranges", "hub", "extras", "completion"),
     ("structures",),
-    ("tokenizer", "pixels", "precision"),
+    ("tokenizer", "pixels", "precision", "activations"),
     ("data", "models", "matching", "losses", "metrics", "report"),
     ("runs", "checkpoint_files"),
     ("folders",),
@@ -62,11 +62,12 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "check_command",
         "doctor",
     ),
-    ("finetuning", "exporting", "serving", "publishing"),
+    ("finetuning", "exporting", "planning", "serving", "publishing"),
     (
         "data_command",
         "finetune_command",
         "export_command",
+        "plan_command",
         "doctor_command",
         "push_command",
         "serve_command",
@@ -76,6 +77,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
 )
 BESIDE = {
     ("losses", "matching"),
+    ("planning", "finetuning"),
     ("trainer", "ranks"),
     ("callbacks", "nonfinite"),
     ("callbacks", "saving"),

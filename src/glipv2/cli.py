@@ -33,6 +33,7 @@ commands
   predict    find names in pictures              glipv2 predict weights=runs/demo images=photo.jpg text="a cup. a dog."
   serve      an HTTP service                     glipv2 serve weights=runs/demo
   export     ONNX whose names can change         glipv2 export weights=runs/demo -o exported
+  plan       parameters, memory, largest batch   glipv2 plan model=glip_t task=detection
   report     one HTML page about runs            glipv2 report runs/demo
   data       check, preview, convert files       glipv2 data check instances.json --images photos
                                                    glipv2 data convert instances.json OUT --to odvg
@@ -317,6 +318,12 @@ def _serve(arguments: list[str]) -> None:
     serve_command(arguments, _quiet_libraries)
 
 
+def _plan(arguments: list[str]) -> None:
+    from glipv2.plan_command import plan_command
+
+    plan_command(arguments, _quiet_libraries)
+
+
 def _export(arguments: list[str]) -> None:
     from glipv2.export_command import export_command
 
@@ -400,6 +407,7 @@ COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "finetune": _finetune,
     "serve": _serve,
     "export": _export,
+    "plan": _plan,
     "data": _data,
     "weights": _weights,
     "push": _push,

@@ -21,6 +21,7 @@ OPTIONS = ("--cfg", "--help", "--multirun")
 WORDS = {
     "finetune": ("data=", "weights=", "keep=", "images=", "output=", "task=", "tune=", "--plan", "--help"),
     "export": ("weights=", "--output", "--names", "--tolerance", "--help"),
+    "plan": ("model=", "task=", "data=", "tune=", "trainer.precision=", "--help"),
     "data": ("check", "preview", "convert", "pack", "label", "benchmark", "--help"),
     "weights": ("import", "info", "--help"),
     "push": ("weights=", "repo=", "licence=", "private=", "output=", "--help"),
