@@ -1,11 +1,11 @@
-"""An exported detector in onnxruntime, with the same `detect` as a trained model."""
+"""An exported detector in onnxruntime or torch, with the same `detect` as a trained model."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Protocol, Self
 
 import torch
 from torch import Tensor, nn
@@ -16,52 +16,101 @@ from glipv2.inference import Predictor
 from glipv2.models import ModelConfig
 from glipv2.models.heads.selection import ScoredBoxes, candidate_boxes, joined, select
 from glipv2.structures import DetectionBatch, Detections, ImageBatch, PromptBatch, RegionOutputs, TextBatch, Vocabulary
-from glipv2.tasks.base import Task
 from glipv2.tasks.detection import DetectionConfig
 from glipv2.tasks.grounding import image_by_image, in_original
 from glipv2.tokenizer import carried
 
-TEXT_FILE, DETECTOR_FILE, RECORD_FILE, PARITY_FILE = "text.onnx", "detector.onnx", "model.json", "parity.json"
+TEXT, DETECTOR, FIXED = "text", "detector", "detector_fixed"  # names of files, whose suffix tells their runtime
+ONNX, PROGRAM = ".onnx", ".pt2"
+RECORD_FILE, PARITY_FILE = "model.json", "parity.json"
 INSTALL = 'pip install "glipv2[onnx]"'
 
+GraphFunction = Callable[..., tuple[Tensor, ...]]  # the inputs of a graph, in its order, to its outputs
 
-def opened_graph(path: Path) -> Any:
-    """An onnxruntime session of a file; UserError where the file or the library is missing."""
+
+def opened_graph(path: Path) -> GraphFunction:
+    """A file of either kind as a function of tensors; UserError where the file or its runtime is missing."""
+    if not path.is_file():
+        raise UserError(f"{path} is missing; expected a folder that glipv2 export wrote")
+    return _of_program(path) if path.suffix == PROGRAM else _of_session(path)
+
+
+def _of_session(path: Path) -> GraphFunction:
     try:
         import onnxruntime
     except ImportError as error:
         raise UserError(f"onnxruntime is not installed; {INSTALL}") from error
-    if not path.is_file():
-        raise UserError(f"{path} is missing; expected a folder that glipv2 export wrote")
-    return onnxruntime.InferenceSession(str(path), providers=onnxruntime.get_available_providers())
+    session = onnxruntime.InferenceSession(str(path), providers=onnxruntime.get_available_providers())
+    names = [one.name for one in session.get_inputs()]
+
+    def outputs(*inputs: Tensor) -> tuple[Tensor, ...]:
+        given = {name: value.numpy() for name, value in zip(names, inputs, strict=True)}
+        return tuple(torch.from_numpy(value) for value in session.run(None, given))
+
+    return outputs
+
+
+def _of_program(path: Path) -> GraphFunction:
+    try:
+        module = torch.export.load(path).module()
+    except Exception as error:  # a damaged archive fails in as many ways as there are parts
+        raise UserError(f"{path}: not a torch.export program that this torch reads ({error!r:.100})") from error
+
+    def outputs(*inputs: Tensor) -> tuple[Tensor, ...]:
+        found = module(*inputs)
+        return (found,) if isinstance(found, Tensor) else found
+
+    return outputs
+
+
+class Graphs(Protocol):
+    """What the detector of a folder computes."""
+
+    def outputs(self, pixels: Tensor, text: TextBatch) -> tuple[Tensor, Tensor, Tensor]:
+        """Alignment logits [B, R, L], box deltas [B, R, 4], centerness logits [B, R]."""
 
 
 class ExportedGraphs:
     """The two graphs as functions of tensors; the tokens of a prompt are computed once."""
 
-    def __init__(self, text: Any, detector: Any) -> None:
+    def __init__(self, text: GraphFunction, detector: GraphFunction) -> None:
         self.text, self.detector = text, detector
         self._tokens: dict[bytes, Tensor] = {}
+
+    @classmethod
+    def in_folder(cls, folder: Path, suffix: str) -> ExportedGraphs:
+        """Both files of one kind."""
+        return cls(opened_graph(folder / f"{TEXT}{suffix}"), opened_graph(folder / f"{DETECTOR}{suffix}"))
 
     def tokens(self, text: TextBatch) -> Tensor:
         """[B, L] ids to [B, L, T]."""
         key = text.token_ids.numpy().tobytes() + text.token_mask.numpy().tobytes()
         if key not in self._tokens:
-            inputs = {"token_ids": text.token_ids.numpy(), "token_mask": text.token_mask.numpy()}
-            self._tokens[key] = torch.from_numpy(self.text.run(None, inputs)[0])
+            (self._tokens[key],) = self.text(text.token_ids, text.token_mask)
         return self._tokens[key]
 
     def outputs(self, pixels: Tensor, text: TextBatch) -> tuple[Tensor, Tensor, Tensor]:
-        """Alignment logits, box deltas, centerness."""
-        inputs = {"pixels": pixels.numpy(), "tokens": self.tokens(text).numpy(), "token_mask": text.token_mask.numpy()}
-        alignment, deltas, centerness = (torch.from_numpy(value) for value in self.detector.run(None, inputs))
+        """See `Graphs`."""
+        alignment, deltas, centerness = self.detector(pixels, self.tokens(text), text.token_mask)
+        return alignment, deltas, centerness
+
+
+class FixedGraphs:
+    """A graph that has its prompt inside and reads no other."""
+
+    def __init__(self, detector: GraphFunction) -> None:
+        self.detector = detector
+
+    def outputs(self, pixels: Tensor, text: TextBatch) -> tuple[Tensor, Tensor, Tensor]:
+        """See `Graphs`; `text` is the prompt that stands in the graph."""
+        alignment, deltas, centerness = self.detector(pixels)
         return alignment, deltas, centerness
 
 
 class ExportedDetection(nn.Module):
     """What `Predictor` asks of a task, answered by graphs."""
 
-    def __init__(self, graphs: ExportedGraphs, model: ModelConfig, config: DetectionConfig, names: Vocabulary) -> None:
+    def __init__(self, graphs: Graphs, model: ModelConfig, config: DetectionConfig, names: Vocabulary) -> None:
         super().__init__()
         self.graphs, self.model_config, self.config = graphs, model, config
         self.vocabulary: Vocabulary | None = names
@@ -113,25 +162,36 @@ def level_sizes(size: Sequence[int], model: ModelConfig) -> list[tuple[int, int]
     return sizes
 
 
-class OnnxDetector(Predictor):
-    """`detect` as `glipv2.load(…).detect`, any names, any number and size of images, in onnxruntime.
+class ExportedDetector(Predictor):
+    """`detect` as `glipv2.load(…).detect`: any names, any number and size of images."""
+
+    suffix: ClassVar[str]
+
+    @classmethod
+    def load(cls, weights: str | Path) -> Self:  # type: ignore[override]  # where graphs run is their runtime's choice
+        """From a folder that `glipv2 export` wrote; UserError when it can't be read."""
+        folder = Path(weights)
+        graphs = ExportedGraphs.in_folder(folder, cls.suffix)
+        return cls(exported_task(graphs, folder / RECORD_FILE), "cpu")
+
+
+class OnnxDetector(ExportedDetector):
+    """In onnxruntime.
 
     >>> model = OnnxDetector.load("exported")
     >>> found = model.detect("photo.jpg", ["red circle", "blue square"])
     """
 
-    def __init__(self, task: Task, device: str = "cpu") -> None:
-        super().__init__(task, device)
-
-    @classmethod
-    def load(cls, weights: str | Path, device: str = "cpu") -> OnnxDetector:  # type: ignore[override]  # fixed graphs
-        """From a folder that `glipv2 export` wrote; UserError when it can't be read."""
-        folder = Path(weights)
-        graphs = ExportedGraphs(opened_graph(folder / TEXT_FILE), opened_graph(folder / DETECTOR_FILE))
-        return cls(exported_task(graphs, folder / RECORD_FILE), device)
+    suffix = ONNX
 
 
-def exported_task(graphs: ExportedGraphs, record_file: Path) -> Any:
+class ProgramDetector(ExportedDetector):
+    """In torch, on the programs that `glipv2 export … --torch` adds: they bring the model's code with them."""
+
+    suffix = PROGRAM
+
+
+def exported_task(graphs: Graphs, record_file: Path) -> Any:
     """The task of a record with its graphs."""
     try:
         record = json.loads(record_file.read_text("utf-8"))
