@@ -18,7 +18,7 @@ $(STAMP): requirements.lock pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock
+	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --require-hashes -r requirements.lock
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	touch $(STAMP)
 
@@ -56,7 +56,7 @@ docs: $(STAMP)  ## build the documentation site into site/
 
 lock: $(STAMP)  ## renew requirements.lock from pyproject.toml
 	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
-		--group dev --extra docs --extra shards --extra onnx pyproject.toml -o requirements.lock
+		--group dev --extra docs --extra shards --extra onnx --extra supervision --extra video pyproject.toml -o requirements.lock
 
 clean:  ## remove what the other targets made
 	rm -rf $(VENV) site dist build runs outputs multirun .pytest_cache .mypy_cache .ruff_cache .hypothesis

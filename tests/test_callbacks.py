@@ -9,16 +9,17 @@ from typing import Any
 import pytest
 import torch
 
-from glipv2.callbacks import ProgressLines, Throughput
+from glipv2.callbacks import ProgressLines
+from glipv2.monitors import Throughput
 
-STEP: Any = SimpleNamespace(global_step=50, is_global_zero=True, max_steps=200, callback_metrics={})
+STEP: Any = SimpleNamespace(global_step=50, is_global_zero=True, max_steps=200, callback_metrics={}, loggers=[])
 NOBODY: Any = None  # the module, which these callbacks do not ask
 BATCH = SimpleNamespace(truth=[SimpleNamespace(name=f"{name}.jpg") for name in "abcdef"])
 
 
 def test_validation_does_not_slow_the_measured_speed(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter([10.0, 11.0, 13.0, 110.0, 112.0])
-    monkeypatch.setattr("glipv2.callbacks.time.perf_counter", lambda: next(clock))
+    monkeypatch.setattr("glipv2.monitors.time.perf_counter", lambda: next(clock))
     speed, module = Throughput(), NOBODY
     assert speed.images_per_second == 0
     speed.on_train_batch_start(STEP, module, range(8), 0)

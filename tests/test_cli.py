@@ -11,6 +11,7 @@ import pytest
 from hydra.core.config_store import ConfigStore
 
 from glipv2.arguments import quoted
+from glipv2.config import config_folder, experiment_files
 from glipv2.data.dataset import DataConfig
 
 Command = Callable[..., Any]
@@ -132,6 +133,12 @@ def test_a_group_takes_the_name_of_a_preset(glipv2: Command, tmp_path: Path, wor
         assert refused(glipv2, tmp_path, "predict", word).startswith(f"{word}: it is a key of glipv2 train")
 
 
+@pytest.mark.parametrize("group", ["model", "task", "data"])
+def test_no_training_is_without_a_preset_of_a_group(glipv2: Command, tmp_path: Path, group: str) -> None:
+    told = refused(glipv2, tmp_path, "train", f"~{group}")
+    assert told == f"~{group}: no training is without a preset of {group}; {group}=NAME takes another"
+
+
 def test_several_values_want_a_sweep_or_quotes(glipv2: Command, tmp_path: Path) -> None:
     assert refused(glipv2, tmp_path, "train", "name=a,b") == (
         "name=a,b: several values are swept over with -m; as one text they need quotes, \"name='a,b'\""
@@ -249,6 +256,11 @@ def test_each_command_shows_its_help_and_its_config_without_running(glipv2: Comm
         shown = glipv2(tmp_path, command, "--help")
         assert (shown.code, shown.err) == (0, "")
         assert f"glipv2 {command}" in shown.out
+    shown = glipv2(tmp_path, "train", "--help", "optim.lr=0.125", "-m")
+    assert "    lr: 0.125" in shown.out
+    presets = [path.stem for group in ("model", "task") for path in (config_folder() / group).glob("*.yaml")]
+    assert all(f"\n    {name} " in shown.out for name in (*presets, *experiment_files()))
+    assert refused(glipv2, tmp_path, "train", "--help", "optim.lrr=1").startswith("unknown key 'optim.lrr'")
     config = glipv2(tmp_path, "train", "--cfg", "job", "optim.lr=0.125")
     assert "lr: 0.125" in config.out
     assert list(tmp_path.iterdir()) == []

@@ -105,7 +105,8 @@ def test_the_batch_size_changes_no_number(glipv2: Command, place: Place, name: s
     together = run(glipv2, place, *FILES[name], "protocol.batch_size=4", output="together")
     assert alone == pytest.approx(together, abs=1e-6)
     assert any(value > 0 for value in alone.values())
-    files = sorted(path.relative_to(place.folder / "alone") for path in (place.folder / "alone").rglob("*.json"))
+    every = [path.relative_to(place.folder / "alone") for path in (place.folder / "alone").rglob("*.json")]
+    files = sorted(path for path in every if path.parts[0] != "diagnosis")
     assert len(files) == (3 if name == "odinw" else 2)
     for path in files:
         records = [json.loads((place.folder / which / path).read_text()) for which in ("alone", "together")]
@@ -121,7 +122,7 @@ def test_a_table_is_printed_and_pictures_are_written(glipv2: Command, place: Pla
         assert any(re.match(rf"(\[[\d:]+\] )?{row}\b", line) for line in said.splitlines()), said
     folder = place.folder / "evaluation" / "odinw"
     assert (folder / "predictions" / "odinw" / "Aquarium.json").is_file()
-    assert len(list((folder / "gallery" / "odinw" / "pistols").iterdir())) == 1
+    assert len(list((folder / "gallery" / "odinw" / "pistols").glob("*.png"))) == 1
     assert not list(folder.rglob("*.partial"))
 
 

@@ -21,7 +21,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from glipv2.config import COMMANDS, TrainConfig, config_folder, hint, known_keys, register_schemas, typed
 from glipv2.errors import UserError, nearest
-from glipv2.folders import SWEEP_FILE
+from glipv2.report.sweep import SWEEP_FILE
 from glipv2.runs import ENVIRONMENT
 
 GROUPS = ("model", "task", "data", "protocol", "loss", "tune", "optim", "trainer", "tracking", "experiment")
@@ -177,7 +177,11 @@ def _readable(word: str, override: str) -> Override:
 def _check_group(word: str, parsed: Override, command: str) -> None:
     """UserError for a group that is given what can't be a preset's name: Hydra has only a traceback for it."""
     key = parsed.key_or_group
-    if key not in GROUPS or parsed.is_delete() or parsed.is_sweep_override():
+    if key not in GROUPS or parsed.is_sweep_override():
+        return
+    if parsed.is_delete():
+        if command == "train" and key != "experiment":  # the other commands' groups may be left out
+            raise UserError(f"{word}: no training is without a preset of {key}; {key}=NAME takes another")
         return
     if not isinstance(parsed.value(), (str, list, dict)):
         known = key in known_keys(COMMANDS[command])

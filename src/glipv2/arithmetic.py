@@ -51,6 +51,19 @@ class Arithmetic:
         return torch.autocast(device.type, torch.bfloat16) if halved else nullcontext()
 
 
+def pick_device(device: str) -> str:
+    """A torch device name; "auto" takes an accelerator where there is one. UserError for one that is not here."""
+    if device != "auto":
+        try:
+            torch.empty(1, device=device)
+        except (RuntimeError, AssertionError, NotImplementedError) as error:  # a torch without CUDA asserts
+            raise UserError(f"device={device}: {str(error).splitlines()[0]}") from error
+        return device
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
 @contextmanager
 def told_as_compiling(backend: str) -> Iterator[None]:
     """A compiler that is not there, or fails, is told in one line."""

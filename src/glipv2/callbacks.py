@@ -16,9 +16,9 @@ from pytorch_lightning.callbacks import (
     ModelCheckpoint,
     RichProgressBar,
 )
-from torch import nn
 
 from glipv2.checkpoint_files import LAST
+from glipv2.monitors import GradientNorms, Throughput
 from glipv2.nonfinite import StopOnNonFinite
 from glipv2.saving import LastCheckpoint, StepSeeds
 from glipv2.trainer import TrainerConfig
@@ -40,7 +40,7 @@ def training_callbacks(folder: Path, monitor: str, trainer: TrainerConfig, seed:
     if trainer.progress:
         callbacks.append(RichProgressBar(refresh_rate=5) if sys.stdout.isatty() else ProgressLines())
     if loggers:
-        callbacks.append(LearningRateMonitor(logging_interval="step"))
+        callbacks += [LearningRateMonitor(logging_interval="step"), GradientNorms()]
     return callbacks
 
 
@@ -90,36 +90,6 @@ class Averaged(EMAWeightAveraging):
             self._swapped = False
 
 
-class Throughput(Callback):
-    """Images a second of training alone, validations left out."""
-
-    def __init__(self) -> None:
-        self.images = 0
-        self.seconds = 0.0
-        self._since: float | None = None
-
-    def on_train_batch_start(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
-    ) -> None:
-        self._since = self._since or time.perf_counter()
-
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        now = time.perf_counter()
-        self.images += len(batch)
-        self.seconds += now - (self._since or now)
-        self._since = now
-
-    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._since = None
-
-    @property
-    def images_per_second(self) -> float:
-        """Over the whole run on this rank, waiting for data included."""
-        return self.images / self.seconds if self.seconds else 0.0
-
-
 class ProgressLines(Callback):
     """One line now and then, for output that is not a terminal."""
 
@@ -148,8 +118,3 @@ class ProgressLines(Callback):
         monitor = getattr(getattr(pl_module, "config", None), "monitor", "")
         if monitor in trainer.callback_metrics and trainer.is_global_zero:
             log.info("step %d  %s %.4f", trainer.global_step, monitor, float(trainer.callback_metrics[monitor]))
-
-
-def parameter_count(module: nn.Module) -> int:
-    """Parameters of a module, in ones."""
-    return sum(parameter.numel() for parameter in module.parameters())

@@ -33,6 +33,7 @@ from glipv2.tasks.instance_segmentation import InstanceSegmentationConfig
 from glipv2.tasks.joint import JointConfig
 from glipv2.tasks.phrase_grounding import PhraseGroundingConfig
 from glipv2.tasks.vqa import VqaConfig
+from glipv2.tiling import Tiles
 from glipv2.tracking import TrackingConfig
 from glipv2.trainer import TrainerConfig
 from glipv2.tune import LinearTuneConfig, LoraTuneConfig, PromptTuneConfig, TuneConfig
@@ -146,7 +147,8 @@ class PredictConfig:
     trained for. workers: processes that read pictures, default as suits the machine; devices: processes that
     predict, each on a device of its own (with device=cpu: each with its part of the cores). on_error: "raise"
     ends at the first broken picture, "skip" leaves such out and tells. precision, compile, channels_last: see
-    `Arithmetic`.
+    `Arithmetic`. tile: side in pixels of the tiles in which large pictures are looked at besides, 0 = none; overlap: of
+    tiles, as a share. every: of a video each n-th frame is looked at.
     """
 
     weights: str = MISSING
@@ -162,6 +164,9 @@ class PredictConfig:
     precision: str = "32"
     compile: str = ""
     channels_last: bool = False
+    tile: int = at_least(0, 0)
+    overlap: float = within(0, 0.9, 0.25)
+    every: int = at_least(1, 1)
     draw: bool = True
     on_error: str = "raise"
 
@@ -172,6 +177,12 @@ class PredictConfig:
             raise UserError(f"workers: expected at least 0, but got {self.workers}")
         if self.on_error not in ON_ERROR:
             raise UserError(f"on_error: no way '{self.on_error}'; {nearest(self.on_error, ON_ERROR)}")
+        if self.tile:
+            self.tile_setting().check()
+
+    def tile_setting(self) -> Tiles:
+        """The tiles asked for; of size 0 where none are."""
+        return Tiles(self.tile, self.overlap)
 
 
 @dataclass

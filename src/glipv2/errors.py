@@ -26,6 +26,11 @@ class UserError(ValueError):
     """
 
 
+def missing_extra(library: str, extra: str) -> UserError:
+    """What to tell where an optional library is not there."""
+    return UserError(f'{library} is not installed; pip install "glipv2[{extra}]"')
+
+
 class Interrupted(KeyboardInterrupt):
     """Ctrl-C, told with what was kept. `resumable`: there is a checkpoint to go on with."""
 

@@ -3,61 +3,30 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytorch_lightning as pl
-from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.utilities import rank_zero_only
 
 from glipv2.checkpoints import read_checkpoint, weights_file
 from glipv2.config import EvaluateConfig, check_pair
 from glipv2.data.datamodule import DataModule, Feed
-from glipv2.data.dataset import DataConfig, SampleDataset
+from glipv2.data.dataset import DataConfig
+from glipv2.keeper import KeepPredictions
 from glipv2.losses.glipv2 import LossConfig
 from glipv2.models import ModelConfig
 from glipv2.models.fetch import is_address
 from glipv2.ranks import Job, other_ranks
-from glipv2.report.gallery import side_by_side
 from glipv2.report.summary import show_rows, summary_rows
 from glipv2.retention import check_comparable, retained, retention_rows, write_retention
-from glipv2.runs import JsonList, output_folder, write_metrics
-from glipv2.structures import ImageTruth, Prediction
+from glipv2.runs import output_folder, write_metrics
 from glipv2.tasks.base import Task, TaskConfig
-from glipv2.tracking import log_pictures
 from glipv2.trainer import compile_parts, interrupts_as_such
 
 log = logging.getLogger(__name__)
-
-
-class KeepPredictions(Callback):
-    """Writes every prediction of a validation as it comes, and keeps the first few for the gallery, by task.
-
-    files: where the records go, by task. written: only the best boxes of an image, 0 = all.
-    """
-
-    def __init__(self, pictures: int, files: Mapping[str, Path], written: int = 0) -> None:
-        self.pictures = pictures
-        self.written = written
-        self.records = {name: JsonList(path) for name, path in files.items()}
-        self.first: dict[str, list[tuple[ImageTruth, Prediction]]] = {}
-
-    def on_validation_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:  # fmt: skip
-        if not trainer.is_global_zero:
-            return
-        name = list(pl_module.subtasks())[dataloader_idx]  # type: ignore[operator]
-        first = self.first.setdefault(name, [])
-        for found, truth in zip(outputs["predictions"], batch.truth, strict=True):
-            shown = found.best(self.written) if self.written else found
-            self.records[name].extend(shown.to_records(truth.image_id))
-            if len(first) < self.pictures:
-                first.append((truth.to("cpu"), shown.to("cpu")))
 
 
 def open_data(
@@ -96,15 +65,10 @@ def _scored(
     try:
         with interrupts_as_such():
             trainer.validate(task, datamodule=data, verbose=False)
-        if trainer.is_global_zero:
-            for name, own in shown.items():
-                keeper.records[name].close()
-                first = keeper.first.get(name, [])
-                _write_gallery(first, data.eval_samples[name], trainer, folder / "gallery" / own)
+        keeper.finish(task.subtasks(), shown, data.eval_samples, trainer, folder)
     finally:
         trainer.callbacks.remove(keeper)  # type: ignore[attr-defined]
-        for records in keeper.records.values():
-            records.abandon()
+        keeper.abandon()
     return dict(task.scores)
 
 
@@ -206,16 +170,3 @@ def summary(config: TaskConfig, scores: Mapping[str, float]) -> list[list[str]]:
     """A heading and a row for each task: the number it is judged by, its baselines, and those told beside it."""
     told = {config.name: config, **{name: stream.task for name, stream in config.streams().items()}}
     return summary_rows({name: (own.monitor.partition("/")[2], *own.headlines) for name, own in told.items()}, scores)
-
-
-def _write_gallery(
-    kept: Sequence[tuple[ImageTruth, Prediction]], samples: SampleDataset, trainer: pl.Trainer, folder: Path
-) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    shown = []
-    for index, (truth, found) in enumerate(kept):
-        picture = side_by_side(samples[index].image, truth, found)
-        picture.save(folder / f"{index:02d}_{Path(truth.name).stem}.png")
-        shown.append(picture)
-    if shown:
-        log_pictures(trainer.loggers, f"gallery/{folder.name}", shown, trainer.global_step)

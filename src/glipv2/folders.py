@@ -10,9 +10,9 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from glipv2.report.sweep import SWEEP_FILE
 from glipv2.runs import missing_folders, remove_empty
 
-SWEEP_FILE = "multirun.yaml"  # Hydra writes it before it knows that a single job can be composed
 _made: list[Path] = []
 
 

@@ -11,7 +11,7 @@ import torch
 from PIL.Image import Image
 from torch import Tensor
 
-from glipv2.arithmetic import Arithmetic, told_as_compiling
+from glipv2.arithmetic import Arithmetic, pick_device, told_as_compiling
 from glipv2.checkpoints import read_checkpoint
 from glipv2.config import SCHEMAS
 from glipv2.data.images import read_image, to_tensor
@@ -34,9 +34,9 @@ from glipv2.structures import (
 )
 from glipv2.structures.grounded import Answers, GroundedCaptions, ImageCaption
 from glipv2.tasks.base import Task
+from glipv2.tiling import NAMED, Tiles, in_tiles, tiles_for
 
 Picture = str | Path | Image | Tensor
-NAMED = ("detection", "instance_segmentation")  # tasks that are asked for names
 
 
 class Predictor:
@@ -76,13 +76,14 @@ class Predictor:
     @overload
     def detect(  # type: ignore[overload-overlap]  # a path is a sequence of letters too
         self, images: Picture, names: Sequence[str] | None = ..., *, prompts: PromptConfig | None = ...,
-        threshold: float = ..., batch_size: int = ...,
+        threshold: float = ..., batch_size: int = ..., tile: int | Tiles = ...,
     ) -> Detections: ...  # fmt: skip
 
     @overload
     def detect(
         self, images: Sequence[Picture], names: Sequence[str] | Sequence[Sequence[str]] | None = ..., *,
         prompts: PromptConfig | Sequence[PromptConfig] | None = ..., threshold: float = ..., batch_size: int = ...,
+        tile: int | Tiles = ...,
     ) -> list[Detections]: ...  # fmt: skip
 
     def detect(
@@ -93,12 +94,14 @@ class Predictor:
         prompts: PromptConfig | Sequence[PromptConfig] | None = None,
         threshold: float = 0.0,
         batch_size: int = 8,
+        tile: int | Tiles = 0,
     ) -> Detections | list[Detections]:
         """Objects of these names, in each picture's own pixels; one picture gives one result, a list a list.
 
         images: paths, Pillow images or uint8 RGB tensors [3, H, W]. names: default the training
         vocabulary; with a list of pictures also a list of names for each. prompts: how the names become
-        text (separator, captions, knowledge, eval_names), for all pictures or one for each.
+        text (separator, captions, knowledge, eval_names), for all pictures or one for each. tile: side in pixels of
+        the tiles in which large pictures are looked at besides, 0 = none.
         UserError for a picture that can't be read and for no names.
         """
         count = 1 if is_single(images) else len(cast("Sequence[Picture]", images))
@@ -110,7 +113,7 @@ class Predictor:
             own = [self._prompts_for(*requests[one.image_id]) for one in truth]
             return DetectionBatch(pictures, collate_rows(own, self._tokenizer), None, truth)
 
-        results = self._predicted(task, images, batch_size, asked)
+        results = self._predicted(task, images, batch_size, asked, tile)
         found = [
             replace(result, vocabulary=vocabulary).above(threshold)
             for result, (vocabulary, _) in zip(results, requests, strict=True)
@@ -125,13 +128,14 @@ class Predictor:
 
     @overload
     def segment(  # type: ignore[overload-overlap]
-        self, images: Picture, names: Sequence[str] | None = ..., *, threshold: float = ..., batch_size: int = ...
-    ) -> Segments: ...
+        self, images: Picture, names: Sequence[str] | None = ..., *, threshold: float = ..., batch_size: int = ...,
+        tile: int | Tiles = ...,
+    ) -> Segments: ...  # fmt: skip
 
     @overload
     def segment(
         self, images: Sequence[Picture], names: Sequence[str] | None = ..., *, threshold: float = ...,
-        batch_size: int = ...,
+        batch_size: int = ..., tile: int | Tiles = ...,
     ) -> list[Segments]: ...  # fmt: skip
 
     def segment(
@@ -141,13 +145,14 @@ class Predictor:
         *,
         threshold: float = 0.0,
         batch_size: int = 8,
+        tile: int | Tiles = 0,
     ) -> Segments | list[Segments]:
         """As `detect`, with a mask for each object; a name may be any phrase, "the cup next to the book".
 
         UserError also when these weights were never trained to segment.
         """
         vocabulary = vocabulary_of(names) if names is not None else self.vocabulary
-        results = self.run("instance_segmentation", images, vocabulary, batch_size)
+        results = self.run("instance_segmentation", images, vocabulary, batch_size, tile)
         found: list[Segments] = [result.above(threshold) for result in results]
         return found[0] if is_single(images) else found
 
@@ -261,7 +266,9 @@ class Predictor:
             raise UserError(f"expected a list of names for each of {count} pictures, but got {len(names)}")
         return [vocabulary_of(own) for own in names]
 
-    def run(self, task: str, images: Picture | Sequence[Picture], request: Any, batch_size: int = 8) -> Sequence[Any]:
+    def run(
+        self, task: str, images: Picture | Sequence[Picture], request: Any, batch_size: int = 8, tile: int | Tiles = 0
+    ) -> Sequence[Any]:
         """Predictions of a task, one a picture, for a request as the task's `request` makes them.
 
         Captions to ground and questions may be a list, one for each picture.
@@ -272,25 +279,36 @@ class Predictor:
             own = [request[one.image_id] for one in truth] if isinstance(request, list) else request
             return chosen.batch_for(pictures, truth, own)
 
-        return self._predicted(chosen, images, batch_size, asked)
+        return self._predicted(chosen, images, batch_size, asked, tile)
 
     @torch.inference_mode()
     def _predicted(
         self, task: Task, images: Picture | Sequence[Picture], batch_size: int,
-        batch_for: Callable[[ImageBatch, tuple[ImageTruth, ...]], Any],
+        batch_for: Callable[[ImageBatch, tuple[ImageTruth, ...]], Any], tile: int | Tiles = 0,
     ) -> list[Any]:  # fmt: skip
-        """One result a picture; their truths are numbered from 0 on."""
+        """One result a picture; their truths are numbered from 0 on, and tiles have their picture's number."""
         pictures: list[Picture] = [images] if is_single(images) else list(images)  # type: ignore[list-item, arg-type]
-        found: list[Any] = []
+
+        def look(numbers: Sequence[int], tensors: Sequence[Tensor]) -> list[Any]:
+            resized = self._pixels.batch([resized_for(self._pixels, tensor) for tensor in tensors])
+            sizes = [(int(tensor.shape[-2]), int(tensor.shape[-1])) for tensor in tensors]
+            truth = tuple(unknown(number, size) for number, size in zip(numbers, sizes, strict=True))
+            return self._found(task, batch_for(resized, truth))
+
+        if tile:
+            tiles = tiles_for(task.config.name, tile)
+            found: list[Any] = []
+            for number, picture in enumerate(pictures):
+
+                def seen(pieces: Sequence[Tensor], of: int = number) -> list[Any]:
+                    return look([of] * len(pieces), pieces)
+
+                found.append(in_tiles(_pixels_of(picture), tiles, seen, batch_size))
+            return found
+        found = []
         for start in range(0, len(pictures), batch_size):
             tensors = [_pixels_of(picture) for picture in pictures[start : start + batch_size]]
-            resized = self._pixels.batch([resized_for(self._pixels, tensor) for tensor in tensors])
-            truth = tuple(
-                unknown(index, (int(tensor.shape[-2]), int(tensor.shape[-1])))
-                for index, tensor in enumerate(tensors, start=start)
-            )
-            batch = batch_for(resized, truth)
-            found += self._found(task, batch)
+            found += look(range(start, start + len(tensors)), tensors)
         return found
 
     @torch.inference_mode()
@@ -369,19 +387,6 @@ def vocabulary_of(names: Sequence[str]) -> Vocabulary:
     if strange is not None:
         raise UserError(f"expected names, but got {strange!r} among them; give texts only, or a list for each picture")
     return Vocabulary(tuple(names))
-
-
-def pick_device(device: str) -> str:
-    """A torch device name; "auto" takes an accelerator where there is one. UserError for one that is not here."""
-    if device != "auto":
-        try:
-            torch.empty(1, device=device)
-        except (RuntimeError, AssertionError, NotImplementedError) as error:  # a torch without CUDA asserts
-            raise UserError(f"device={device}: {str(error).splitlines()[0]}") from error
-        return device
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
 def _pixels_of(picture: Picture) -> Tensor:

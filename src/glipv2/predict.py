@@ -22,28 +22,39 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from glipv2.arithmetic import pick_device
 from glipv2.checkpoints import weights_file
 from glipv2.config import PredictConfig
 from glipv2.data.images import image_paths
 from glipv2.data.unlabelled import PictureBatch, picture_loader
+from glipv2.data.videos import is_video
 from glipv2.errors import Interrupted, UserError
-from glipv2.inference import Predictor, pick_device
+from glipv2.inference import Predictor
 from glipv2.predicted import TOLD, Kept, Summary, as_image, line_of, picture_key
 from glipv2.runs import output_folder
 from glipv2.structures import Prediction, Vocabulary
+from glipv2.tiling import tiles_for
 from glipv2.unfinished import LineFile
+from glipv2.video_prediction import VideoSummary, predict_video
 
 Told = Callable[[int], None]  # is told how many further pictures are done
 
 
-def predict(config: PredictConfig) -> Summary:
-    """Writes `output`/predictions.json and one picture an image; none of them before all pictures are done."""
+def predict(config: PredictConfig) -> Summary | VideoSummary:
+    """Writes `output`/predictions.json and one picture an image; none of them before all pictures are done.
+
+    Of a video see `predict_video`.
+    """
     config.check()
-    paths = image_paths(config.images)
+    paths = [] if is_video(config.images) else image_paths(config.images)
     devices = devices_of(config)
     predictor = load_predictor(config, devices[0])
     task = config.task_name or next(iter(predictor.task.subtasks()))
     request = predictor.request(task, config.text)
+    if config.tile:
+        tiles_for(task, config.tile_setting())
+    if not paths:
+        return predict_video(config, predictor, task, request, _content(task, request))
     output = Path(config.output)
     kept = Kept(output)
     with output_folder(output):
@@ -90,6 +101,7 @@ def _words(config: PredictConfig, task: str) -> dict[str, Any]:
         "threshold": config.threshold,
         "draw": config.draw,
         "precision": config.precision,
+        "tile": [config.tile, config.overlap] if config.tile else [],
     }
 
 
@@ -150,16 +162,26 @@ def do_share(share: Share, predictor: Predictor, task: str, request: Any, told: 
     """Predicts and keeps the pictures of a share; UserError for a broken one unless those are skipped."""
     config = share.config
     loader = picture_loader(
-        share.paths, predictor.task.model_config.pixels, config.batch_size, config.workers, originals=config.draw,
-        pinned=predictor.device.type == "cuda",
+        share.paths, predictor.task.model_config.pixels, config.batch_size, config.workers,
+        originals=config.draw or config.tile > 0, pinned=predictor.device.type == "cuda",
     )  # fmt: skip
     with Writer(share) as writer:
         for batch in loader:
             if batch.broken and config.on_error == "raise":
                 raise UserError(batch.broken[0].fault)
-            found = [] if batch.images is None else predictor.of_pictures(task, batch.images, batch.truth, request)
+            found = _found(predictor, task, batch, request, config)
             writer.put(batch, [result.above(config.threshold) for result in found])
             told(len(batch.readable) + len(batch.broken))
+
+
+def _found(
+    predictor: Predictor, task: str, batch: PictureBatch, request: Any, config: PredictConfig
+) -> Sequence[Prediction]:
+    """What is found in the readable pictures of a batch, in tiles besides where these are asked for."""
+    if config.tile:
+        originals = [read.original for read in batch.readable if read.original is not None]
+        return predictor.run(task, originals, request, config.batch_size, config.tile_setting())
+    return [] if batch.images is None else predictor.of_pictures(task, batch.images, batch.truth, request)
 
 
 class Writer:
@@ -201,9 +223,10 @@ class Writer:
         lines: list[dict[str, Any]] = []
         for read, result in zip(batch.readable, found, strict=True):
             path = self._share.paths[read.place]
-            if read.original is not None:
-                result.draw(as_image(read.original)).save(self._share.pictures / f"{picture_key(path)}.png")
-            lines.append(line_of(path, result, read.original is not None))
+            original = read.original if self._share.config.draw else None
+            if original is not None:
+                result.draw(as_image(original)).save(self._share.pictures / f"{picture_key(path)}.png")
+            lines.append(line_of(path, result, original is not None))
         lines += [{"path": str(self._share.paths[read.place]), "fault": read.fault} for read in batch.broken]
         self._lines.add(lines)
 

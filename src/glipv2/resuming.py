@@ -15,7 +15,7 @@ from omegaconf import OmegaConf
 from glipv2.checkpoint_files import fault_of, newest_whole, remove_partials
 from glipv2.config import TrainConfig, to_plain
 from glipv2.errors import UserError
-from glipv2.folders import SWEEP_FILE
+from glipv2.report.sweep import SWEEP_FILE
 from glipv2.runs import CONFIG, ENVIRONMENT
 
 log = logging.getLogger(__name__)

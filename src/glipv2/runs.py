@@ -145,7 +145,7 @@ def environment() -> dict[str, Any]:
         "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         "folder": os.getcwd(),
         "glipv2": __version__,
-        "commit": _commit(),
+        **_version(),
         "python": platform.python_version(),
         "torch": torch.__version__,
         "platform": platform.platform(),
@@ -155,19 +155,28 @@ def environment() -> dict[str, Any]:
     }
 
 
-def _commit() -> str | None:
+def _version() -> dict[str, Any]:
+    """The commit of the project's clone and whether its files have changed since; nulls for an installed package."""
+    here = Path(__file__).parent
+    if _git(here, "ls-files", "--error-unmatch", Path(__file__).name) is None:  # a clone of something around it
+        return {"commit": None, "dirty": None}
+    changed = _git(here, "status", "--porcelain", "--untracked-files=no", "--", _top(here))
+    return {"commit": _git(here, "rev-parse", "--short", "HEAD"), "dirty": None if changed is None else bool(changed)}
+
+
+def _top(here: Path) -> str:
+    return _git(here, "rev-parse", "--show-toplevel") or str(here)
+
+
+def _git(folder: Path, *words: str) -> str | None:
+    """What git says, None where it fails or is not there."""
     try:
         answer = subprocess.run(
-            ["git", "rev-parse", "--short", "HEAD"],
-            check=False,
-            cwd=Path(__file__).parent,
-            capture_output=True,
-            text=True,
-            timeout=5,
-        )
+            ["git", *words], check=False, cwd=folder, capture_output=True, text=True, timeout=5,
+        )  # fmt: skip
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return answer.stdout.strip() or None
+    return answer.stdout.strip() if answer.returncode == 0 else None
 
 
 def _cpu() -> str:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
@@ -16,26 +18,30 @@ from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities import rank_zero_only
 
-from glipv2.callbacks import Throughput, parameter_count, training_callbacks
+from glipv2.callbacks import training_callbacks
 from glipv2.checkpoint_files import LAST, steps_in
 from glipv2.checkpoints import WEIGHTS_FILE, Checkpoint, read_checkpoint, record_of, save_weights
 from glipv2.config import TrainConfig, to_plain
 from glipv2.data.datamodule import DataModule
 from glipv2.errors import Interrupted, UserError
 from glipv2.evaluate import open_data, score_split, summary
+from glipv2.facts import peak_memory, write_facts
 from glipv2.models.conventions import starting_from
 from glipv2.models.weights import load_into
+from glipv2.monitors import Throughput, model_summary, parameter_count
 from glipv2.ranks import Job, SameConfig, other_ranks
 from glipv2.report.summary import show_rows
 from glipv2.resuming import checkpoint_to_resume, job_of_sweep, run_of, tell_changes
 from glipv2.runs import CONFIG, ENVIRONMENT, claim_folder, environment, write_json, write_metrics, write_text
 from glipv2.saving import LastCheckpoint
 from glipv2.tasks.base import Task
-from glipv2.tracking import end_tracking, log_facts
+from glipv2.tracking import end_tracking, label_of, log_facts, log_files, log_summary
 from glipv2.trainer import interrupts_as_such
 from glipv2.tune import trainable_parameters
 
 log = logging.getLogger(__name__)
+
+KEPT = ("best.ckpt", LAST)  # checkpoints that a tracker gets where it is to
 
 
 def train(config: TrainConfig, folder: Path) -> dict[str, float]:
@@ -74,7 +80,7 @@ def _trained(config: TrainConfig, folder: Path, resume: Path | None) -> dict[str
     task = build_task(config, None if resume else start, data.answers)
     del start  # its tensors are in the task, and a training is long
     task.record = record_of(task.model_config, config.task, data.vocabulary, data.answers)
-    loggers = _begin(config, folder, task, steps_in(resume) if resume else 0)
+    loggers = _begin(config, folder, task, data, steps_in(resume) if resume else 0)
     try:
         if data.skipped:
             log_facts(loggers, {"skipped_records": data.skipped})
@@ -113,6 +119,8 @@ def _fitted(
         "run/steps": trainer.global_step,
         "run/seconds": time.perf_counter() - started,
         "run/parameters": parameter_count(task),
+        "run/devices": trainer.world_size,
+        **peak_memory(),
     }
     if data.skipped:
         scores["run/skipped_records"] = sum(count for kinds in data.skipped.values() for count in kinds.values())
@@ -126,6 +134,9 @@ def _fitted(
         scores |= {"run/train_seconds": trained - started, "run/images_per_second": speed}
     if trainer.is_global_zero:
         write_metrics(folder, scores)
+        log_summary(loggers, {name: value for name, value in scores.items() if name.startswith("run/")})
+        if config.tracking.checkpoints:
+            log_files(loggers, config.name, [folder / WEIGHTS_FILE, *(folder / "checkpoints" / own for own in KEPT)])
         show_rows(summary(config.task, scores))
         log.info("run folder: %s", folder)
     return scores
@@ -183,10 +194,12 @@ def _take_over(task: Task, config: TrainConfig, start: Checkpoint) -> None:
         )
 
 
-def _begin(config: TrainConfig, folder: Path, task: Task, steps: int) -> list[Logger]:
+def _begin(config: TrainConfig, folder: Path, task: Task, data: DataModule, steps: int) -> list[Logger]:
     """Writes what is known before the first step and opens the trackers; steps: that are done already."""
+    known: dict[str, Any] = {}
     if getattr(rank_zero_only, "rank", 0) == 0:
-        write_json(folder / ENVIRONMENT, environment())
+        known = {"environment": environment(), **write_facts(folder, data.fingerprint(), model_summary(task), steps)}
+        write_json(folder / ENVIRONMENT, known["environment"])
         write_text(folder / CONFIG, OmegaConf.to_yaml(to_plain(config)))  # last: with it there is a run to go on with
     log.info(
         "%s %s: %.2f M parameters, run folder %s",
@@ -195,7 +208,8 @@ def _begin(config: TrainConfig, folder: Path, task: Task, steps: int) -> list[Lo
         parameter_count(task) / 1e6,
         folder,
     )
-    return config.tracking.build(folder, config.name, to_plain(config), steps)
+    label = label_of(config.name, folder, sys.argv)
+    return config.tracking.build(folder, label, {**to_plain(config), "facts": known}, steps)
 
 
 def _finish(config: TrainConfig, folder: Path, task: Task, data: DataModule, trainer: pl.Trainer) -> dict[str, float]:

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from glipv2.callbacks import parameter_count
 from glipv2.config import config_folder
 from glipv2.losses.glipv2 import LossConfig
 from glipv2.models import ModelConfig
+from glipv2.monitors import parameter_count
 from glipv2.tasks.detection import DetectionConfig, DetectionTask
 
 Preset = Callable[[str], ModelConfig]

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 
+import pytest
 import torch
 from PIL import Image
 
 from glipv2.structures.drawing import label_color
-from glipv2.structures.grounded import Answer, Answers, GroundedCaptions, GroundedText
+from glipv2.structures.grounded import Answer, Answers, GroundedCaptions, GroundedText, ImageCaption
 
 TEXT = GroundedText(
     "a red ring left of two stars, no cup",
@@ -19,6 +20,7 @@ TEXT = GroundedText(
 )
 NOTHING = GroundedText("nothing", (), torch.zeros(0, 4), torch.zeros(0), torch.zeros(0, dtype=torch.int64))
 CAPTIONS = GroundedCaptions((80, 100), (TEXT, NOTHING))
+WRITTEN = ImageCaption((80, 100), TEXT, 0.5)
 ANSWERS = Answers((80, 100), (Answer(TEXT, ("yes", "no"), (0.75, 0.25), 12), Answer(TEXT.above(1), ("2",), (1.0,))))
 
 
@@ -78,3 +80,50 @@ def test_predictions_move_between_devices_as_one_value() -> None:
     moved = ANSWERS.to(torch.float64)
     assert moved.answers[0].question.boxes.dtype == torch.float64
     assert (moved.answers[0].texts, moved.answers[0].question_id, moved.image_size) == (("yes", "no"), 12, (80, 100))
+
+
+def test_every_box_of_a_text_is_a_coco_detection_of_its_phrase() -> None:
+    records = json.loads(json.dumps(CAPTIONS.to_coco(7)))
+    assert [(record["category_id"], record["category_name"], record["bbox"]) for record in records] == [
+        (2, "two stars", [10, 10, 40, 50]),
+        (1, "red ring", [60, 20, 30, 20]),
+        (2, "two stars", [5, 5, 15, 15]),
+    ]
+    assert {record["image_id"] for record in records} == {7}
+    assert WRITTEN.to_coco(7) == CAPTIONS.to_coco(7)
+    assert GroundedCaptions((80, 100), ()).to_coco(1) == []
+
+
+def test_phrases_of_several_texts_are_categories_of_their_own() -> None:
+    pytest.importorskip("supervision")
+    two = GroundedCaptions((80, 100), (TEXT, NOTHING, TEXT.above(0.85)))
+    assert two.labels.tolist() == [1, 0, 1, 4]
+    assert two.to_coco(1)[3]["category_name"] == "two stars"
+    given = two.to_supervision()
+    assert list(given.data["class_name"]) == ["two stars", "red ring", "two stars", "two stars"]
+    assert given.class_id.tolist() == [1, 0, 1, 4]
+    assert len(ANSWERS.to_supervision()) == 3
+    assert len(GroundedCaptions((80, 100), ()).to_supervision()) == 0
+
+
+def test_dictionaries_are_json_with_boxes_as_corners() -> None:
+    told = json.loads(json.dumps(ANSWERS.to_dict()))
+    assert told["image_size"] == [80, 100]
+    first = told["answers"][0]
+    assert (first["question"], first["answer"], first["probability"]) == (TEXT.text, "yes", 0.75)
+    assert first["answers"] == [{"text": "yes", "probability": 0.75}, {"text": "no", "probability": 0.25}]
+    assert first["phrases"][0] | {"scores": None} == {
+        "phrase": "red ring", "spans": [[2, 10]], "boxes": [[60, 20, 90, 40]], "scores": None,
+    }  # fmt: skip
+    written = json.loads(json.dumps(WRITTEN.to_dict()))
+    assert (written["text"], written["probability"]) == (TEXT.text, 0.5)
+    assert written["phrases"] == first["phrases"]
+    assert json.loads(json.dumps(CAPTIONS.to_dict()))["captions"][1] == {"text": "nothing", "phrases": []}
+
+
+def test_a_threshold_of_drawing_leaves_words_and_hides_boxes() -> None:
+    for found in (CAPTIONS, ANSWERS, WRITTEN):
+        picture = found.draw(Image.new("RGB", (100, 80), "white"), threshold=0.85)
+        assert picture.height > 80
+        assert picture.getpixel((50, 50)) == label_color(1)
+        assert picture.getpixel((75, 40)) == (255, 255, 255)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import sys
 
+import pytest
 import torch
 from PIL import Image
 
+from glipv2.errors import UserError
 from glipv2.structures import Detections, Vocabulary
 from glipv2.structures.drawing import label_color
 
@@ -52,6 +55,23 @@ def test_the_dictionary_form_is_json() -> None:
         "names": ["dog", "cat"],
         "category_ids": [2**40, 3],
     }
+
+
+def test_supervision_takes_boxes_scores_and_names_over() -> None:
+    supervision = pytest.importorskip("supervision")
+    given = FOUND.to_supervision()
+    assert isinstance(given, supervision.Detections)
+    assert given.xyxy.tolist() == [[10, 20, 30, 60], [0, 0, 5, 5]]
+    assert given.confidence.tolist() == [0.75, 0.25]
+    assert given.class_id.tolist() == [1, 0]
+    assert list(given[given.confidence > 0.5].data["class_name"]) == ["dog"]
+    assert len(FOUND.above(2.0).to_supervision()) == 0
+
+
+def test_without_supervision_the_message_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "supervision", None)
+    with pytest.raises(UserError, match=r'^supervision is not installed; pip install "glipv2\[supervision\]"$'):
+        FOUND.to_supervision()
 
 
 def test_moving_keeps_vocabulary_and_size() -> None:

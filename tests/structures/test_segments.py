@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import pytest
 import torch
 from faster_coco_eval.core import mask as coco_mask
 from PIL import Image
@@ -76,3 +77,16 @@ def test_moving_takes_boxes_and_cells_along() -> None:
     moved = found().to("meta")
     assert moved.boxes.device.type == moved.cells.device.type == "meta"
     assert moved.image_size == (80, 100)
+
+
+def test_other_forms_carry_the_masks() -> None:
+    told = json.loads(json.dumps(found().to_dict()))
+    assert told["names"] == ["dog", "cat"]
+    assert told["boxes"] == [[10, 20, 30, 60], [50, 0, 90, 40]]
+    assert int(coco_mask.decode(told["masks"][1]).sum()) == 40 * 40
+    pytest.importorskip("supervision")
+    given = found().to_supervision()
+    assert given.mask.shape == (2, 80, 100)
+    assert given.mask[0].sum() == 40 * 10
+    assert list(given.data["class_name"]) == ["dog", "cat"]
+    assert len(found().above(2.0).to_supervision()) == 0

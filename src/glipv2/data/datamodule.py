@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 
 from glipv2.data.dataset import DataConfig, SampleDataset
 from glipv2.data.faults import gathered, tell_skipped
+from glipv2.data.fingerprint import fingerprint
 from glipv2.data.mixing import Source, TrainingStream
 from glipv2.data.order import TrainingOrder
 from glipv2.data.readable import ReadableSamples, picture_key
@@ -52,6 +53,7 @@ class DataModule(pl.LightningDataModule):
         self.pixels = pixels
         self.feeds = feeds
         self.seed = seed
+        self.eval_split = eval_split
         with gathered() as faults:
             self.train_samples = self._opened("train") if train else {}
             self.eval_samples = self._readable(self._opened(eval_split))
@@ -68,6 +70,11 @@ class DataModule(pl.LightningDataModule):
         """The answers that the training questions have, () where no task asks any."""
         asked = [name for name, feed in self.feeds.items() if "questions" in feed.needs]
         return (self.train_samples or self.eval_samples)[asked[0]].answers if asked else ()
+
+    def fingerprint(self) -> dict[str, Any]:
+        """What is trained on and validated, see `data.fingerprint`."""
+        opened = {"train": self.train_samples, self.eval_split: self.eval_samples}
+        return fingerprint(self.config, {split: samples for split, samples in opened.items() if samples})
 
     @property
     def skipped_pictures(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -54,11 +55,22 @@ class TrainingStream:
         self.seed, self.length, self.done = seed, length, done
         self._step_size = next(iter(self.sources.values())).order.step_size
         self._moved = 0  # batches of this size that those of another size stood for, less their number
+        self.waited = 0.0  # seconds that whoever asks for batches has waited for them
 
     def __len__(self) -> int:
         return self.length
 
     def __iter__(self) -> Iterator[Any]:
+        batches = self._batches()
+        while True:
+            asked = time.perf_counter()
+            batch = next(batches, None)
+            if batch is None:
+                return
+            self.waited += time.perf_counter() - asked
+            yield batch
+
+    def _batches(self) -> Iterator[Any]:
         first = self.done() + self._moved
         if len(self.sources) == 1:
             (source,) = self.sources.values()

@@ -15,6 +15,7 @@ import torch
 from rich.console import Console
 
 from glipv2.arguments import composed
+from glipv2.arithmetic import pick_device
 from glipv2.checking.terminal import progress_bar
 from glipv2.checkpoints import Checkpoint, read_checkpoint, with_weights_model
 from glipv2.config import SCHEMAS
@@ -26,7 +27,6 @@ from glipv2.finetuning.fitting import StepCost, fitting_batch, free_memory, step
 from glipv2.finetuning.plan import Plan, first_words, further_words, merged
 from glipv2.finetuning.recipes import Choice, chosen_length, chosen_task, chosen_tune, wanted_batch
 from glipv2.hushed import hushed
-from glipv2.inference import pick_device
 from glipv2.structures import Vocabulary
 from glipv2.train import build_task
 

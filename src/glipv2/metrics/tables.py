@@ -44,6 +44,11 @@ class TableMetric(Metric):
         """Everything seen since the last reset, on the CPU; first come, first."""
         return self._joined(torch.device("cpu"))
 
+    def joined_table(self) -> Table:
+        """The same of all ranks; every one of them must ask for it."""
+        with self.sync_context():
+            return self.table()
+
     def sync(self, *args: Any, **kwargs: Any) -> None:
         """Joins the ranks. One that saw nothing sends empty rows of the right kind, or the exchange would hang."""
         for name, rows in self._joined(_exchange_device()).items():

@@ -12,7 +12,7 @@ from glipv2.report.measures import MEASURES, Measure, task_title
 PRECISION_MEASURE = re.compile(r"(box|mask)_a[pr](_[a-z0-9]+)*")  # box_ap, box_ap_50, mask_ap_small, box_ar_100 …
 MAIN_SPLIT = "val"  # its scores carry no split in their names
 RATE = "lr-"  # how Lightning's LearningRateMonitor begins its names: "lr-AdamW", "lr-AdamW/pg1"
-NOT_TASKS = frozenset({"run", "train", "model"})  # first words of names that are no score
+NOT_TASKS = frozenset({"run", "train", "model", "time", "gradients"})  # first words of names that are no score
 
 HEADLINES = ("", "50", "75", "small", "medium", "large")  # endings of the AP numbers that head the page, in order
 PRECISION_ORDER = {

@@ -6,11 +6,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor
 
 from glipv2.structures.batches import TensorStruct
 from glipv2.structures.boxes import xyxy_to_xywh
 from glipv2.structures.drawing import draw_boxes, draw_lines
+from glipv2.structures.interchange import supervision_detections
 from glipv2.structures.prompts import Span
 
 if TYPE_CHECKING:
@@ -64,13 +66,89 @@ class GroundedText(TensorStruct):
             rows.append({"phrase": phrase, "spans": [list(span) for span in spans], **where})
         return rows
 
+    def to_dict(self) -> dict[str, Any]:
+        """The text and its phrases, with boxes as they are here (xyxy)."""
+        phrases = [
+            {
+                "phrase": phrase,
+                "spans": [list(span) for span in spans],
+                "boxes": self.of(place)[0].tolist(),
+                "scores": self.of(place)[1].tolist(),
+            }
+            for place, (phrase, spans) in enumerate(zip(self.phrases, self.spans, strict=True))
+        ]
+        return {"text": self.text, "phrases": phrases}
+
+
+class TextsInImage(TensorStruct):
+    """What predictions about texts share: their phrases' boxes, in the forms that other tools take.
+
+    In these a phrase is a category, counted over all texts of the image.
+    """
+
+    @property
+    def grounded_texts(self) -> tuple[GroundedText, ...]:
+        """The texts, in order."""
+        raise NotImplementedError
+
+    @property
+    def phrases(self) -> tuple[str, ...]:
+        """The phrases of all texts."""
+        return tuple(phrase for text in self.grounded_texts for phrase in text.phrases)
+
+    @property
+    def boxes(self) -> Tensor:
+        """Float [K, 4] xyxy of all phrases of all texts."""
+        parts = [text.boxes for text in self.grounded_texts]
+        return torch.cat(parts) if parts else torch.zeros(0, 4)
+
+    @property
+    def scores(self) -> Tensor:
+        """Float [K] in [0, 1]."""
+        parts = [text.scores for text in self.grounded_texts]
+        return torch.cat(parts) if parts else torch.zeros(0)
+
+    @property
+    def labels(self) -> Tensor:
+        """Int64 [K], indices into `phrases`."""
+        first, parts = 0, []
+        for text in self.grounded_texts:
+            parts.append(text.labels + first)
+            first += len(text.spans)
+        return torch.cat(parts) if parts else torch.zeros(0, dtype=torch.int64)
+
+    def to_coco(self, image_id: int | str) -> list[dict[str, Any]]:
+        """Every box as a COCO detection result (xywh); category ids count the phrases from 1."""
+        rows = zip(xyxy_to_xywh(self.boxes).tolist(), self.scores.tolist(), self.labels.tolist(), strict=True)
+        return [
+            {
+                "image_id": image_id,
+                "category_id": label + 1,
+                "category_name": self.phrases[label],
+                "bbox": box,
+                "score": score,
+            }
+            for box, score, label in rows
+        ]
+
+    def to_supervision(self) -> Any:
+        """Every box in `supervision.Detections`; UserError where that library is not installed."""
+        labels = self.labels
+        names = [self.phrases[label] for label in labels.tolist()]
+        return supervision_detections(self.boxes, self.scores, labels, names)
+
 
 @dataclass(frozen=True)
-class GroundedCaptions(TensorStruct):
+class GroundedCaptions(TextsInImage):
     """The captions of one image of `image_size` (height, width), each with its phrases' boxes."""
 
     image_size: tuple[int, int]
     captions: tuple[GroundedText, ...]
+
+    @property
+    def grounded_texts(self) -> tuple[GroundedText, ...]:
+        """The captions."""
+        return self.captions
 
     def above(self, threshold: float) -> GroundedCaptions:
         """Without boxes scored below `threshold`."""
@@ -87,9 +165,14 @@ class GroundedCaptions(TensorStruct):
             for caption in self.captions
         ]
 
-    def draw(self, image: Image) -> Image:
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as plain values for JSON."""
+        return {"image_size": list(self.image_size), "captions": [caption.to_dict() for caption in self.captions]}
+
+    def draw(self, image: Image, threshold: float = 0.0) -> Image:
         """A copy of the image (of this prediction's size) with every box, and the captions below."""
-        return draw_lines(draw_texts(image, self.captions), [caption.text for caption in self.captions])
+        drawn = draw_texts(image, self.above(threshold).captions)
+        return draw_lines(drawn, [caption.text for caption in self.captions])
 
 
 @dataclass(frozen=True)
@@ -113,11 +196,16 @@ class Answer(TensorStruct):
 
 
 @dataclass(frozen=True)
-class Answers(TensorStruct):
+class Answers(TextsInImage):
     """Answers to the questions about one image of `image_size` (height, width)."""
 
     image_size: tuple[int, int]
     answers: tuple[Answer, ...]
+
+    @property
+    def grounded_texts(self) -> tuple[GroundedText, ...]:
+        """The questions."""
+        return tuple(answer.question for answer in self.answers)
 
     def above(self, threshold: float) -> Answers:
         """Without boxes scored below `threshold`; every question keeps its answer."""
@@ -146,14 +234,31 @@ class Answers(TensorStruct):
             for answer in self.answers
         ]
 
-    def draw(self, image: Image) -> Image:
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as plain values for JSON."""
+        told = [
+            {
+                "question": answer.question.text,
+                "answer": answer.text,
+                "probability": answer.probability,
+                "answers": [
+                    {"text": text, "probability": share}
+                    for text, share in zip(answer.texts, answer.probabilities, strict=True)
+                ],
+                "phrases": answer.question.to_dict()["phrases"],
+            }
+            for answer in self.answers
+        ]
+        return {"image_size": list(self.image_size), "answers": told}
+
+    def draw(self, image: Image, threshold: float = 0.0) -> Image:
         """A copy of the image with the boxes of the questions' phrases, and questions and answers below."""
         said = [f"{answer.question.text} {answer.text} {answer.probability:.2f}" for answer in self.answers]
-        return draw_lines(draw_texts(image, [answer.question for answer in self.answers]), said)
+        return draw_lines(draw_texts(image, self.above(threshold).grounded_texts), said)
 
 
 @dataclass(frozen=True)
-class ImageCaption(TensorStruct):
+class ImageCaption(TextsInImage):
     """What was written about one image of `image_size` (height, width), and where its phrases are seen.
 
     probability: of a token on average (geometric mean), in [0, 1]. Without grounding there are no phrases.
@@ -162,6 +267,11 @@ class ImageCaption(TensorStruct):
     image_size: tuple[int, int]
     grounded: GroundedText
     probability: float
+
+    @property
+    def grounded_texts(self) -> tuple[GroundedText, ...]:
+        """The sentence."""
+        return (self.grounded,)
 
     @property
     def text(self) -> str:
@@ -182,9 +292,18 @@ class ImageCaption(TensorStruct):
         phrases = {"phrases": self.grounded.to_records()} if self.grounded.spans else {}
         return [{"image_id": image_id, "caption": self.text, "score": self.probability, **phrases}]
 
-    def draw(self, image: Image) -> Image:
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as plain values for JSON."""
+        return {
+            "image_size": list(self.image_size),
+            "text": self.text,
+            "probability": self.probability,
+            "phrases": self.grounded.to_dict()["phrases"],
+        }
+
+    def draw(self, image: Image, threshold: float = 0.0) -> Image:
         """A copy of the image with the boxes of the sentence's phrases, and the sentence below."""
-        return draw_lines(draw_texts(image, [self.grounded]), [self.text])
+        return draw_lines(draw_texts(image, self.above(threshold).grounded_texts), [self.text])
 
 
 def draw_texts(image: Image, texts: Sequence[GroundedText], factor: float = 1.0) -> Image:

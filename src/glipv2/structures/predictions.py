@@ -10,6 +10,7 @@ from torch import Tensor
 from glipv2.structures.batches import TensorStruct
 from glipv2.structures.boxes import xyxy_to_xywh
 from glipv2.structures.drawing import draw_boxes
+from glipv2.structures.interchange import supervision_detections
 from glipv2.structures.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -19,8 +20,9 @@ if TYPE_CHECKING:
 class Prediction(Protocol):
     """What every task says of one image of `image_size` (height, width), in its pixels.
 
-    above: without boxes scored below a threshold; to_records: for predictions.json; lines: (what,
-    score, where) for a table; draw: on a copy of the image.
+    above: without boxes scored below a threshold; lines: (what, score, where) for a table; to_records: for
+    predictions.json; to_coco: every box as a COCO detection result; to_dict: everything as plain values for JSON;
+    to_supervision: every box as `supervision.Detections`; draw: on a copy of the image.
     """
 
     @property
@@ -34,7 +36,13 @@ class Prediction(Protocol):
 
     def to_records(self, image_id: int | str) -> list[dict[str, Any]]: ...
 
-    def draw(self, image: Image) -> Image: ...
+    def to_coco(self, image_id: int | str) -> list[dict[str, Any]]: ...
+
+    def to_dict(self) -> dict[str, Any]: ...
+
+    def to_supervision(self) -> Any: ...
+
+    def draw(self, image: Image, threshold: float = 0.0) -> Image: ...
 
 
 @dataclass(frozen=True)
@@ -100,6 +108,10 @@ class Detections(TensorStruct):
             "names": list(self.names),
             "category_ids": list(self.category_ids),
         }
+
+    def to_supervision(self) -> Any:
+        """As `supervision.Detections`; UserError where that library is not installed."""
+        return supervision_detections(self.boxes, self.scores, self.labels, self.names)
 
     def draw(self, image: Image, threshold: float = 0.0) -> Image:
         """A copy of the image (of this prediction's size) with boxes, names and scores on it."""

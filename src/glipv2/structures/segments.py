@@ -10,6 +10,7 @@ from torch import Tensor
 from glipv2.structures.batches import TensorStruct
 from glipv2.structures.boxes import scale_boxes
 from glipv2.structures.drawing import draw_masks
+from glipv2.structures.interchange import supervision_detections
 from glipv2.structures.masks import RunLengths, pasted_above, pasted_run_lengths
 from glipv2.structures.predictions import Detections
 from glipv2.structures.vocabulary import Vocabulary
@@ -91,6 +92,14 @@ class Segments(TensorStruct):
     def to_records(self, image_id: int | str) -> list[dict[str, Any]]:
         """What predictions.json holds of this image."""
         return self.to_coco(image_id)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As of detections, with "masks": COCO's compressed run lengths."""
+        return {**self.detections.to_dict(), "masks": self.run_lengths()}
+
+    def to_supervision(self) -> Any:
+        """As `supervision.Detections` with masks; UserError where that library is not installed."""
+        return supervision_detections(self.boxes, self.scores, self.labels, self.names, self.masks())
 
     def draw(self, image: Image, threshold: float = 0.0) -> Image:
         """A copy of the image (of this prediction's size) with transparent masks, boxes, names and scores on it."""

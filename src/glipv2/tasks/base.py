@@ -169,6 +169,13 @@ class Task(pl.LightningModule):
         """The scores over everything counted since the reset, over all ranks."""
         raise NotImplementedError
 
+    def diagnosis(self) -> Mapping[str, Any] | None:
+        """What goes wrong in what was counted since the reset, as JSON values; None where nothing is known of it.
+
+        Called on all ranks.
+        """
+        return None
+
     def training_step(self, batch: Any, batch_index: int) -> Tensor:
         """One step; every term is logged by name."""
         report = self.losses(batch)

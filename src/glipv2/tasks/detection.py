@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from glipv2.data.collate import EvaluationCollator, NamePrompts, TrainingCollator
 from glipv2.data.prompts import PromptComposer, names_in_text
 from glipv2.losses.glipv2 import LossConfig
 from glipv2.metrics.coco import CocoBoxAP
+from glipv2.metrics.detection_rows import distinct_rows
+from glipv2.metrics.errors import detection_errors
 from glipv2.models.heads.selection import ScoredBoxes, SelectionConfig
 from glipv2.structures import DetectionBatch, Detections, ImageBatch, ImageTruth, PromptBatch, RegionOutputs, Vocabulary
 from glipv2.tasks.base import LossReport, Scores, Task, TaskConfig
@@ -104,3 +106,10 @@ class DetectionTask(Task):
         """The twelve COCO numbers and AP by name."""
         assert self.metric is not None, "call reset_metric first"
         return self.metric.compute()
+
+    def diagnosis(self) -> Mapping[str, Any] | None:
+        """Kinds of errors, confusions, precision by recall."""
+        if self.metric is None:
+            return None
+        rows = distinct_rows(self.metric.joined_table())
+        return detection_errors(*rows, self.metric.vocabulary.names).to_dict()

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -15,6 +15,8 @@ from glipv2.errors import UserError, nearest
 from glipv2.losses.glipv2 import LossConfig
 from glipv2.losses.masks import jittered, mask_loss
 from glipv2.metrics.coco import CocoBoxAP, CocoMaskAP, CocoScores
+from glipv2.metrics.detection_rows import distinct_rows
+from glipv2.metrics.errors import detection_errors
 from glipv2.metrics.run_lengths import run_lengths
 from glipv2.models.heads.masks import MaskHead, MaskRegions
 from glipv2.models.heads.selection import ScoredBoxes, SelectionConfig
@@ -204,6 +206,13 @@ class InstanceSegmentationTask(Task):
         """The twelve COCO numbers of masks and of boxes, and AP by name."""
         assert self.mask_metric is not None and self.box_metric is not None, "call reset_metric first"
         return SegmentationScores(self.mask_metric.compute(), self.box_metric.compute())
+
+    def diagnosis(self) -> Mapping[str, Any] | None:
+        """Kinds of errors, confusions, precision by recall, by the overlap of masks."""
+        if self.mask_metric is None:
+            return None
+        rows = distinct_rows(self.mask_metric.joined_table())
+        return detection_errors(*rows, self.mask_metric.vocabulary.names).to_dict()
 
 
 def regions_of(kept: Sequence[ScoredBoxes], prompt: PromptBatch) -> tuple[Tensor, MaskRegions]:

@@ -19,8 +19,8 @@ def test_a_cluster_of_regions_is_one_object_however_many_it_has() -> None:
     both = torch.full((1, 5, 1), 0.9)
     one = torch.tensor([0.9, 0.9, 0.9, 0.1, 0.1])[None, :, None]
     nothing = torch.full((1, 5, 1), 0.1)
-    counts = count_apart(boxes, torch.cat([both, one, nothing], dim=2), 0.5, PLAIN)
-    assert_close(counts, torch.tensor([[2.0, 1.0, 0.0]]))
+    counts = count_apart(boxes, torch.cat([both, one, nothing], dim=2), (0.5, 0.05), PLAIN)
+    assert_close(counts, torch.tensor([[[2.0, 2.0], [1.0, 2.0], [0.0, 2.0]]]))
 
 
 def test_counting_the_best_regions_alone_gives_the_same_number(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -93,15 +94,16 @@ class EvidenceLayer(nn.Module):
         return thought
 
 
-def count_apart(boxes: Tensor, scores: Tensor, sure: float, convention: BoxConvention) -> Tensor:
-    """How many objects are scored above `sure`, [B, L]: boxes [B, N, 4] and their scores [B, N, L].
+def count_apart(boxes: Tensor, scores: Tensor, sure: Sequence[float], convention: BoxConvention) -> Tensor:
+    """How many objects are scored above each of S bounds, [B, L, S]: boxes [B, N, 4] and their scores [B, N, L].
 
     Each counts as one over the number of those that show the same object, itself included, so that a
     cluster of regions is 1 however many it has. A plain sum would grow with the size of an object.
     """
     same = (convention.iou(boxes[:, :, None], boxes[:, None]) > SAME).float()
-    there = (scores > sure).float()
-    return (there / (same @ there).clamp(min=1)).sum(dim=1)
+    there = (scores[..., None] > scores.new_tensor(sure)).float()
+    alike: Tensor = (same @ there.flatten(2)).unflatten(2, there.shape[2:])
+    return (there / alike.clamp(min=1)).sum(dim=1)
 
 
 def _numbers(boxes: Tensor, scores: Tensor, convention: BoxConvention) -> Tensor:
@@ -110,8 +112,7 @@ def _numbers(boxes: Tensor, scores: Tensor, convention: BoxConvention) -> Tensor
         best = scores.amax(dim=-1).topk(COUNTED, dim=1).indices[..., None]
         boxes = boxes.gather(1, best.expand(-1, -1, 4))
         scores = scores.gather(1, best.expand(-1, -1, scores.shape[-1]))
-    counts = torch.stack([count_apart(boxes, scores, sure, convention) for sure in SURE], dim=-1)
-    steps = counts[..., None] - torch.arange(MOST, device=boxes.device)
+    steps = count_apart(boxes, scores, SURE, convention)[..., None] - torch.arange(MOST, device=boxes.device)
     return steps.clamp(0, 1).flatten(-2)
 
 
