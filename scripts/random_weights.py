@@ -47,7 +47,7 @@ def random_task(preset: str, side: int, seed: int) -> DetectionTask:
     with torch.no_grad():
         for parameter in task.parameters():
             if parameter.ndim == 1:
-                parameter += 0.1 * torch.randn_like(parameter)
+                parameter.add_(0.1 * torch.randn_like(parameter))
     return task
 
 

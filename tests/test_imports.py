@@ -62,8 +62,8 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "check_command",
         "doctor",
     ),
-    ("finetuning", "exporting"),
-    ("data_command", "finetune_command", "export_command", "doctor_command", "command_help"),
+    ("finetuning", "exporting", "demo"),
+    ("data_command", "finetune_command", "export_command", "demo_command", "doctor_command", "command_help"),
     ("cli",),
 )
 BESIDE = {

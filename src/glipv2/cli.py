@@ -31,6 +31,7 @@ commands
   evaluate   score weights on a data set         glipv2 evaluate weights=runs/demo data=shapes split=unseen
                                                    glipv2 evaluate weights=glip_t.safetensors protocol=coco …
   predict    find names in pictures              glipv2 predict weights=runs/demo images=photo.jpg text="a cup. a dog."
+  demo       a page to try a model on            glipv2 demo weights=runs/demo open=true
   export     ONNX whose names can change         glipv2 export weights=runs/demo -o exported
   report     one HTML page about runs            glipv2 report runs/demo
   data       check, preview, convert files       glipv2 data check instances.json --images photos
@@ -105,6 +106,8 @@ def _run(command: str, arguments: list[str]) -> None:
         _finetune(arguments)
     elif command == "export":
         _export(arguments)
+    elif command == "demo":
+        _demo(arguments)
     elif command == "data":
         _data(arguments)
     elif command == "weights":
@@ -114,7 +117,7 @@ def _run(command: str, arguments: list[str]) -> None:
     else:
         from glipv2.errors import nearest
 
-        known = ("train", "finetune", "evaluate", "predict", "export", "report", "data", "weights", "doctor")
+        known = ("train", "finetune", "evaluate", "predict", "demo", "export", "report", "data", "weights", "doctor")
         raise UserError(f"no command '{command}'; {nearest(command, known)}")
 
 
@@ -311,6 +314,13 @@ def _export(arguments: list[str]) -> None:
 
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     export_command(arguments)
+
+
+def _demo(arguments: list[str]) -> None:
+    from glipv2.demo_command import demo_command
+
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    demo_command(arguments)
 
 
 def _weights(arguments: list[str]) -> None:

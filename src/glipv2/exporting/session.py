@@ -57,7 +57,10 @@ def _of_program(path: Path) -> GraphFunction:
         raise UserError(f"{path}: not a torch.export program that this torch reads ({error!r:.100})") from error
 
     def outputs(*inputs: Tensor) -> tuple[Tensor, ...]:
-        found = module(*inputs)
+        try:
+            found = module(*inputs)
+        except (AssertionError, RuntimeError) as error:  # the conditions that stand in the program
+            raise UserError(f"{path.name} does not take this picture: {' '.join(str(error).split())[-200:]}") from error
         return (found,) if isinstance(found, Tensor) else found
 
     return outputs
