@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.fx.experimental._config
 from torch import Tensor, nn
 from torch.export import Dim
 
@@ -22,14 +21,12 @@ from glipv2.errors import UserError
 from glipv2.exporting.graphs import DetectorGraph, FixedGraph, TextGraph, plain_operations
 from glipv2.exporting.parity import TOLERANCE, ParityRow, parity, plain, table, vocabularies_for
 from glipv2.exporting.session import (
-    DETECTOR,
-    FIXED,
+    DETECTOR_FILE,
+    FIXED_FILE,
     INSTALL,
-    ONNX,
     PARITY_FILE,
-    PROGRAM,
     RECORD_FILE,
-    TEXT,
+    TEXT_FILE,
     ExportedGraphs,
     FixedGraphs,
     Graphs,
@@ -47,19 +44,18 @@ from glipv2.tasks.detection import DetectionConfig, DetectionTask
 OPSET = 20
 OUTPUTS = ["alignment_logits", "box_deltas", "centerness"]
 FREE = Dim.DYNAMIC
-RUNTIMES = {ONNX: "onnxruntime", PROGRAM: "torch.export"}
+RUNTIME = "onnxruntime"
 
 
 @dataclass(frozen=True)
 class ExportConfig:
     """What is written besides the two graphs, and how far they may be from the weights.
 
-    names: a graph of these alone besides; program: each graph as a torch.export program too.
+    names: a graph of these alone besides.
     """
 
     tolerance: float = TOLERANCE
     names: tuple[str, ...] = ()
-    program: bool = False
 
 
 def export(weights: str, folder: Path, config: ExportConfig | None = None) -> list[ParityRow]:
@@ -102,13 +98,10 @@ def _written(task: DetectionTask, folder: Path, config: ExportConfig) -> list[Pa
     assert task.vocabulary is not None, "a loaded task carries its vocabulary"
     write_json(folder / RECORD_FILE, record_of(task.model_config, task.config, task.vocabulary))
     _write_graphs(task, folder, config)
-    rows = []
-    for suffix, runtime in RUNTIMES.items() if config.program else [(ONNX, RUNTIMES[ONNX])]:
-        both = ExportedGraphs.in_folder(folder, suffix)
-        rows += _compared(task, both, folder, vocabularies_for(task.vocabulary), runtime)
-        if config.names:
-            alone = FixedGraphs(opened_graph(folder / f"{FIXED}{suffix}"))
-            rows += _compared(task, alone, folder, [vocabulary_of(config.names)], f"{runtime}, fixed names")
+    rows = _compared(task, ExportedGraphs.in_folder(folder), folder, vocabularies_for(task.vocabulary), RUNTIME)
+    if config.names:
+        alone = FixedGraphs(opened_graph(folder / FIXED_FILE))
+        rows += _compared(task, alone, folder, [vocabulary_of(config.names)], f"{RUNTIME}, fixed names")
     show_rows(table(rows))
     refuse_drift(rows, config.tolerance)
     write_json(folder / PARITY_FILE, {"tolerance": config.tolerance, "rows": plain(rows, "float32")})
@@ -127,13 +120,13 @@ def _write_graphs(task: DetectionTask, folder: Path, config: ExportConfig) -> No
         tokens = text(ids, mask)
     pair, image = {0: FREE, 1: FREE}, {0: FREE, 2: FREE, 3: FREE}
     given = {"token_ids": (ids, pair), "token_mask": (mask, pair)}
-    _write(text, given, ["tokens"], folder / TEXT, config.program)
+    _write(text, given, ["tokens"], folder / TEXT_FILE)
     with plain_operations(task):
         given = {"pixels": (pixels, image), "tokens": (tokens, pair), "token_mask": (mask, pair)}
-        _write(detector, given, OUTPUTS, folder / DETECTOR, config.program)
+        _write(detector, given, OUTPUTS, folder / DETECTOR_FILE)
         if config.names:
             fixed = _fixed(task, text, detector, config.names)
-            _write(fixed, {"pixels": (pixels, image)}, OUTPUTS, folder / FIXED, config.program)
+            _write(fixed, {"pixels": (pixels, image)}, OUTPUTS, folder / FIXED_FILE)
 
 
 def _compared(
@@ -168,26 +161,17 @@ def _fixed(task: DetectionTask, text: TextGraph, detector: DetectorGraph, names:
 
 
 def _write(
-    graph: nn.Module, inputs: Mapping[str, tuple[Tensor, dict[int, Any]]], outputs: list[str], path: Path, program: bool
+    graph: nn.Module, inputs: Mapping[str, tuple[Tensor, dict[int, Any]]], outputs: list[str], path: Path
 ) -> None:
-    """A graph that was recorded once, as ONNX and where asked as what torch.export made of it.
-
-    inputs: an example of each and the sides that stay open.
-    """
+    """inputs: an example of each and the sides that stay open."""
     examples, shapes = (tuple(one[place] for one in inputs.values()) for place in (0, 1))
-    # an open side may be 1 as the exporter of ONNX has it, and what it must be is told when the graph runs
-    with _quiet(), torch.fx.experimental._config.patch(backed_size_oblivious=True):  # type: ignore[attr-defined]
-        recorded = torch.export.export(
-            graph, examples, dynamic_shapes=shapes, strict=False, prefer_deferred_runtime_asserts_over_guards=True
-        )
-        if program:
-            torch.export.save(recorded, path.with_suffix(PROGRAM))
-        made = torch.onnx.export(
-            recorded, (), dynamo=True, input_names=list(inputs), output_names=outputs, opset_version=OPSET,
-            verbose=False,
+    with _quiet():
+        program = torch.onnx.export(
+            graph, examples, dynamo=True, dynamic_shapes=shapes, input_names=list(inputs), output_names=outputs,
+            opset_version=OPSET, verbose=False,
         )  # fmt: skip
-        assert made is not None, "the exporter of torch.export gives a program"
-        made.save(str(path.with_suffix(ONNX)))
+        assert program is not None, "the exporter of torch.export gives a program"
+        program.save(str(path))
 
 
 @contextmanager
