@@ -56,7 +56,7 @@ docs: $(STAMP)  ## build the documentation site into site/
 
 lock: $(STAMP)  ## renew requirements.lock from pyproject.toml
 	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
-		--group dev --extra docs --extra shards --extra onnx --extra supervision --extra video pyproject.toml -o requirements.lock
+		--group dev --extra docs --extra shards --extra onnx --extra supervision --extra video --extra serve pyproject.toml -o requirements.lock
 
 clean:  ## remove what the other targets made
 	rm -rf $(VENV) site dist build runs outputs multirun .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -62,8 +62,16 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "check_command",
         "doctor",
     ),
-    ("finetuning", "exporting", "demo"),
-    ("data_command", "finetune_command", "export_command", "demo_command", "doctor_command", "command_help"),
+    ("finetuning", "exporting", "serving", "demo"),
+    (
+        "data_command",
+        "finetune_command",
+        "export_command",
+        "demo_command",
+        "doctor_command",
+        "serve_command",
+        "command_help",
+    ),
     ("cli",),
 )
 BESIDE = {

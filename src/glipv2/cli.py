@@ -31,6 +31,7 @@ commands
   evaluate   score weights on a data set         glipv2 evaluate weights=runs/demo data=shapes split=unseen
                                                    glipv2 evaluate weights=glip_t.safetensors protocol=coco …
   predict    find names in pictures              glipv2 predict weights=runs/demo images=photo.jpg text="a cup. a dog."
+  serve      an HTTP service                     glipv2 serve weights=runs/demo
   demo       a page to try a model on            glipv2 demo weights=runs/demo open=true
   export     ONNX whose names can change         glipv2 export weights=runs/demo -o exported
   report     one HTML page about runs            glipv2 report runs/demo
@@ -104,6 +105,8 @@ def _run(command: str, arguments: list[str]) -> None:
         _report(arguments)
     elif command == "finetune":
         _finetune(arguments)
+    elif command == "serve":
+        _serve(arguments)
     elif command == "export":
         _export(arguments)
     elif command == "demo":
@@ -117,7 +120,19 @@ def _run(command: str, arguments: list[str]) -> None:
     else:
         from glipv2.errors import nearest
 
-        known = ("train", "finetune", "evaluate", "predict", "demo", "export", "report", "data", "weights", "doctor")
+        known = (
+            "train",
+            "finetune",
+            "evaluate",
+            "predict",
+            "serve",
+            "demo",
+            "export",
+            "report",
+            "data",
+            "weights",
+            "doctor",
+        )
         raise UserError(f"no command '{command}'; {nearest(command, known)}")
 
 
@@ -278,16 +293,27 @@ JOBS: dict[str, Callable[[Any], Any]] = {"train": _train, "evaluate": _evaluate,
 
 
 def _report(arguments: list[str]) -> None:
-    if not arguments or arguments[0] in ("-h", "--help"):
+    if arguments and arguments[0] in ("-h", "--help"):
         print("usage: glipv2 report RUN [RUN …] [output=FILE]   (default: report.html in the first run's folder)")
+        print("RUN is a run's folder or a sweep's, of which all trials are shown")
         return
     from glipv2.report.page import write_report
 
-    runs = [Path(word) for word in arguments if not word.startswith("output=")]
+    runs: list[Path] = []
+    output: Path | None = None
+    for word in arguments:
+        key, given, value = word.partition("=")
+        if word.startswith("-") or (given and key != "output" and not Path(word).exists()):
+            raise UserError(f"report takes folders of runs and output=FILE, but got '{word}'")
+        if not given or key != "output":
+            runs.append(Path(word))
+        elif not value:
+            raise UserError("output=: expected a file, but got nothing; as in output=report.html")
+        else:
+            output = Path(value)
     if not runs:
         raise UserError("expected the folder of a run, but got none; as in glipv2 report runs/demo")
-    chosen = [word.removeprefix("output=") for word in arguments if word.startswith("output=")]
-    output = Path(chosen[-1]) if chosen else runs[0] / "report.html"
+    output = output or runs[0] / "report.html"
     if output.is_dir():
         raise UserError(f"output={output}: expected a file, but this is a folder; try output={output / 'report.html'}")
     print(write_report(runs, output))
@@ -307,6 +333,13 @@ def _finetune(arguments: list[str]) -> None:
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     finetune_command(arguments, lambda command, words: _run_hydra(command, list(words)), _quiet_libraries)
+
+
+def _serve(arguments: list[str]) -> None:
+    from glipv2.serve_command import serve_command
+
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    serve_command(arguments, _quiet_libraries)
 
 
 def _export(arguments: list[str]) -> None:

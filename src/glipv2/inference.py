@@ -37,6 +37,7 @@ from glipv2.tasks.base import Task
 from glipv2.tiling import NAMED, Tiles, in_tiles, tiles_for
 
 Picture = str | Path | Image | Tensor
+MOST_PROMPTS = 256  # vocabularies whose prompts are remembered
 
 
 class Predictor:
@@ -331,6 +332,8 @@ class Predictor:
     def _prompts_for(self, vocabulary: Vocabulary, config: PromptConfig) -> list[Prompt]:
         key = (vocabulary.names, repr(config))
         if key not in self._prompts:
+            while len(self._prompts) >= MOST_PROMPTS:  # a service is asked for ever other names
+                self._prompts.pop(next(iter(self._prompts)))
             self._prompts[key] = PromptComposer(vocabulary, self._tokenizer, config).all_names()
         return self._prompts[key]
 

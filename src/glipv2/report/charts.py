@@ -16,6 +16,7 @@ from glipv2.report.scores import RATE, ScoreName, is_defined, parsed, task_order
 LOSS = "train/loss"
 LOG_SPREAD = 30.0  # a loss that falls by more than this factor is only readable on a logarithmic axis
 CURVE_ORDER = {"box_ap": 0, "mask_ap": 1, "box_ap_50": 2, "box_ap_75": 3}  # what the AP chart shows
+NORMS, SPEED, WAITING = "gradients/", "time/images_per_second", "time/data_wait"  # how training logs them
 MOST_TERMS = 12  # of which every choice is tried
 Charts = list[Markup | None]
 EXACT = 1e-3  # relative: how well terms add up in single precision, written with few digits
@@ -35,13 +36,23 @@ def run_charts(run: RunFolder) -> Markup:
     order = dict.fromkeys([*task_order(run.metrics), *scored, *tasks])  # a CSV file's columns are in alphabetical order
     parted = [task for task in order if task in {*scored, *tasks}] if len({*scored, *tasks}) > 1 else []
     whole, others = _training_charts(run, names, LOSS)
-    charts = [*whole, *([] if parted else _score_charts(run, scored)), _rate_chart(rates), *others]
+    charts = [*whole, *([] if parted else _score_charts(run, scored)), _rate_chart(rates), *others, *_monitors(run)]
     parts = [_grid(charts)]
     for task in parted:
         start = f"train/{task}/"
         own, others = _training_charts(run, [name for name in run.curves if name.startswith(start)], f"{start}loss")
         parts += [element("h3", task_title(task)), _grid([*_score_charts(run, [task]), *own, *others])]
     return join(parts)
+
+
+def _monitors(run: RunFolder) -> list[Markup | None]:
+    """Gradients and speed, where they were measured."""
+    norms = {name.partition("/")[2]: curve for name, curve in run.curves.items() if name.startswith(NORMS)}
+    norms = {name: norms[name] for name in sorted(norms, key=lambda name: name != "all")}
+    speed = {"images/s": run.curves[SPEED]} if SPEED in run.curves else {}
+    waiting = {"share of the time": run.curves[WAITING]} if WAITING in run.curves else {}
+    charts = [_chart(speed, "Images a second"), _chart(waiting, "Waiting for data")]
+    return [_loss_chart(norms, "Norm of the gradient, before clipping"), *charts]
 
 
 def trained_tasks(curves: Mapping[str, Curve]) -> list[str]:

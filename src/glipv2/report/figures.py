@@ -39,16 +39,19 @@ def galleries(run: RunFolder, budget: PictureBudget) -> Markup:
     if not run.galleries:
         return element("p", "No gallery: the folder gallery/ is absent or empty.", class_="absent")
     tasks = task_order([*run.metrics, *run.curves])
-    named = {folder: _split_and_task(folder, tasks) for folder in run.galleries}
+    named = {folder: split_and_task(folder.partition("/")[0], tasks) for folder in run.galleries}
     places = {task: place for place, task in enumerate(["", *tasks])}
-    parts = [element("p", "Truth on the left, prediction on the right.", class_="soft")]
-    # Task by task, the split scored while training first.
-    for folder in sorted(named, key=lambda f: (places[named[f][1]], named[f][0] != run.split, named[f][0])):
+    parts = [element("p", _telling(run), class_="soft")]
+    # Task by task, the split scored while training first, the worst pictures at once.
+    for folder in sorted(named, key=lambda f: (places[named[f][1]], named[f][0] != run.split, named[f][0], _part(f))):
         pictures = run.galleries[folder]
         figures = [_figure(path, _title(path), f"truth left, prediction right: {_title(path)}", Markup(), budget)
                    for path in pictures[: budget.shown]]  # fmt: skip
         split, task = named[folder]
         title = f"{task_title(task)}, {split}" if task else split
+        base, _, part = folder.partition("/")
+        several = any(f"{base}/{own}" in run.galleries for own in EXTREME)
+        title += f": {EXTREME.get(part, 'the first')}" if several else ""
         parts += [
             element("h3", title, _count(len(figures), len(pictures))),
             element("div", *figures, class_="pictures pairs"),
@@ -56,7 +59,25 @@ def galleries(run: RunFolder, budget: PictureBudget) -> Markup:
     return join(parts)
 
 
-def _split_and_task(folder: str, tasks: Sequence[str]) -> tuple[str, str]:
+EXTREME = {"worst": "the worst", "best": "the best"}
+
+
+def _telling(run: RunFolder) -> str:
+    told = "Truth on the left, prediction on the right."
+    if any("/" in folder for folder in run.galleries):
+        told += (
+            " The worst and best are chosen by the picture's own score, from 0 to 1, which stands before its name:"
+            " average precision at IoU 0.5, share of phrases found, accuracy of answers, or ROUGE-L of the caption."
+        )
+    return told
+
+
+def _part(folder: str) -> int:
+    """The worst first, then the best, then those that merely come first."""
+    return ["worst", "best", ""].index(folder.partition("/")[2])
+
+
+def split_and_task(folder: str, tasks: Sequence[str]) -> tuple[str, str]:
     """ "val_vqa" as ("val", "vqa"); of a folder that names none of the tasks the second is ""."""
     found = [task for task in tasks if folder.endswith(f"_{task}") and len(folder) > len(task) + 1]
     longest = max(found, key=len, default="")
@@ -109,9 +130,14 @@ def _figure(path: Path, title: str, alt: str, words: Markup, budget: PictureBudg
 
 
 def _title(path: Path) -> str:
-    """ "03_two_stars.png" as "two_stars": the number only keeps the order. A bare number becomes "image 7"."""
+    """ "03_two_stars.png" as "two_stars": the number only keeps the order. A bare number becomes "image 7".
+
+    "03_0.50_two_stars.png", one of the best or worst, as "0.50 · two_stars".
+    """
     name = re.sub(r"^\d+_(?=.)", "", path.stem)
-    return f"image {name}" if name.isdecimal() else name
+    scored = re.fullmatch(r"([01]\.\d\d)_(.+)", name) if path.parent.name in EXTREME else None
+    score, name = (f"{scored[1]} · ", scored[2]) if scored else ("", name)
+    return score + (f"image {name}" if name.isdecimal() else name)
 
 
 def _count(shown: int, all_of_them: int) -> Markup:

@@ -7,18 +7,25 @@ import hashlib
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from glipv2.errors import UserError
 from glipv2.report.cards import headline
 from glipv2.report.charts import overlaid_charts, run_charts
 from glipv2.report.comparison import comparison, run_names
+from glipv2.report.costs import device_hours, hardware_and_cost, retention_table
 from glipv2.report.figures import PictureBudget, galleries, photographs
 from glipv2.report.markup import Markup, element, join
+from glipv2.report.mistakes import mistakes
 from glipv2.report.run import PARTS, RunFolder
+from glipv2.report.seeds import seed_table
 from glipv2.report.stylesheet import SCRIPT, STYLE
 from glipv2.report.tables import number_table, task_tables
+from glipv2.report.trials import Sweep, best_trial, sweep_section, sweeps_among, trial_names, varied_keys
 
+MOST_WITH_PICTURES = 4  # runs of a page that all show theirs
+FEW = 2  # runs that need no picture of what was tried
 HEADER_FACTS = ("device", "glipv2", "commit")  # entries of environment.json under the title
 
 
@@ -30,34 +37,58 @@ def write_report(runs: Sequence[Path], output: Path, title: str = "Run report") 
     """
     if not runs:
         raise UserError("expected at least one run folder to report on, but got none")
-    page = render_page([RunFolder.read(path) for path in {Path(path).resolve(): path for path in runs}.values()], title)
+    folders, sweep = sweeps_among([Path(path) for path in {Path(path).resolve(): path for path in runs}.values()])
+    if not folders:
+        raise UserError(f"'{runs[0]}' is a sweep of which no trial has left anything")
+    page = render_page([RunFolder.read(path) for path in folders], title, sweep)
     output = Path(output)
     # File names can hold bytes that are no text; they must not cost the report.
     write_whole(output, page.encode("utf-8", errors="replace"))
     return output
 
 
-def render_page(runs: Sequence[RunFolder], title: str) -> str:
-    """The page as text."""
-    budget = PictureBudget.of(runs)
-    named = run_names(runs)
-    if len(named) == 1:
+def render_page(runs: Sequence[RunFolder], title: str, sweep: Sweep | None = None) -> str:
+    """The page as text; sweep: that the runs are the trials of."""
+    named = trial_names(runs, sweep) if sweep else run_names(runs)
+    if len(named) > MOST_WITH_PICTURES:
+        named = _with_pictures_of_the_best(named)
+    budget = PictureBudget.of(list(named.values()))
+    if len(named) == 1 and not sweep:
         name, run = next(iter(named.items()))
-        header = heading(title, [name, *_facts(run)], _notes({"": run}), SECTIONS)
-        return document(f"{title}: {name}", header, _run_sections(run, budget))
-    header = heading(title, [f"{len(named)} runs", *named], _notes(named), SECTIONS_OF_SEVERAL)
-    return document(f"{title}: {', '.join(named)}", header, _compared_sections(named, budget))
+        parts = _run_sections(run, budget)
+        anchors = {anchor: words for anchor, words in SECTIONS.items() if anchor in parts}
+        header = heading(title, [name, *_facts(run)], _notes({"": run}), anchors)
+        return document(f"{title}: {name}", header, list(parts.values()))
+    sections = _compared_sections(named, budget, sweep)
+    anchors = {anchor: words for anchor, words in SECTIONS_OF_SEVERAL.items() if anchor in sections}
+    facts = [f"{len(named)} trials of {sweep.path.resolve().name}"] if sweep else [f"{len(named)} runs", *named]
+    header = heading(title, [*facts, *_total(named)], _notes(named), anchors)
+    name = sweep.path.resolve().name if sweep else ", ".join(named)
+    return document(f"{title}: {name}", header, list(sections.values()))
 
 
 SECTIONS = {
     "numbers": "Headline numbers",
     "curves": "Curves",
     "tables": "Tables",
+    "mistakes": "What goes wrong",
+    "retention": "What was kept",
     "gallery": "Gallery",
     "photographs": "Photographs",
+    "cost": "Hardware and cost",
     "setup": "Setup",
 }
-SECTIONS_OF_SEVERAL = {"comparison": "Comparison", "curves": "Curves", "runs": "Each run"}
+SECTIONS_OF_SEVERAL = {"sweep": "Trials", "comparison": "Comparison", "curves": "Curves", "runs": "Each run"}
+
+
+def _with_pictures_of_the_best(runs: Mapping[str, RunFolder]) -> dict[str, RunFolder]:
+    """Many runs without their pictures, which would be too small and take minutes; the best keeps its own."""
+    best = best_trial(runs)
+    told = ("pictures are shown of the best run alone, there are many",)
+    return {
+        name: run if name == best else replace(run, galleries={}, photographs=(), problems=(*run.problems, *told))
+        for name, run in runs.items()
+    }
 
 
 def write_whole(path: Path, content: bytes) -> None:
@@ -114,15 +145,23 @@ def _facts(run: RunFolder) -> list[str]:
 
 
 def _notes(runs: Mapping[str, RunFolder]) -> Markup:
-    """What is missing and what could not be read, of each run."""
-    lines: list[str] = []
+    """What is missing, what could not be read and how far unfinished runs came; the same of several runs once."""
+    said: dict[str, list[str]] = {}
     for name, run in runs.items():
-        start = f"{name}: " if name else ""
+        first = "n" if name else "N"
+        told = [f"{first}{run.state[1:]}."] if run.state.startswith("not finished") else []
         if run.missing:
-            lacking = ", ".join(f"{part} ({PARTS[part]})" for part in run.missing)
-            lines.append(f"{start}{'n' if start else 'N'}ot in this folder: {lacking}.")
-        lines += [f"{start}{problem}" for problem in run.problems]
+            told.append(f"{first}ot in this folder: {', '.join(f'{part} ({PARTS[part]})' for part in run.missing)}.")
+        for line in [*told, *run.problems]:
+            said.setdefault(line, []).append(name.partition(":")[0])
+    lines = [f"{', '.join(names)}: {line}" if names[0] else line for line, names in said.items()]
     return element("div", *(element("p", line) for line in lines), class_="note", role="note") if lines else Markup()
+
+
+def _total(runs: Mapping[str, RunFolder]) -> list[str]:
+    """What all runs took together."""
+    hours = [own for run in runs.values() if (own := device_hours(run)) is not None]
+    return [f"{sum(hours):.3g} device hours in all"] if hours else []
 
 
 def section(anchor: str, title: str, *content: Markup) -> Markup:
@@ -130,40 +169,46 @@ def section(anchor: str, title: str, *content: Markup) -> Markup:
     return element("section", element("h2", title), *content, id=anchor or None)
 
 
-def _run_sections(run: RunFolder, budget: PictureBudget, anchored: bool = True) -> list[Markup]:
-    """All that is known of one run."""
+def _run_sections(run: RunFolder, budget: PictureBudget, anchored: bool = True) -> dict[str, Markup]:
+    """All that is known of one run, by anchor; what was kept only where it was measured."""
     content = {
         "numbers": headline(run),
         "curves": run_charts(run),
         "tables": task_tables(run),
+        "mistakes": mistakes(run),
+        "retention": retention_table(run),
         "gallery": galleries(run, budget),
         "photographs": photographs(run, budget),
+        "cost": hardware_and_cost(run),
         "setup": join(
             [_command(run), _config(run), number_table(run.metrics) if run.metrics else "", _environment(run)]
         ),
     }
-    return [section(anchor if anchored else "", SECTIONS[anchor], part) for anchor, part in content.items()]
+    told = {anchor: part for anchor, part in content.items() if part}
+    return {anchor: section(anchor if anchored else "", SECTIONS[anchor], part) for anchor, part in told.items()}
 
 
-def _compared_sections(runs: Mapping[str, RunFolder], budget: PictureBudget) -> list[Markup]:
+def _compared_sections(runs: Mapping[str, RunFolder], budget: PictureBudget, sweep: Sweep | None) -> dict[str, Markup]:
     """What differs first; each run in full is folded away below."""
     folded = [
         element(
             "details", element("summary", name),
-            element("div", *_run_sections(run, budget, anchored=False), class_="inside"), class_="run",
+            element("div", *_run_sections(run, budget, anchored=False).values(), class_="inside"), class_="run",
         )
         for name, run in runs.items()
     ]  # fmt: skip
-    return [
-        section("comparison", SECTIONS_OF_SEVERAL["comparison"], comparison(runs)),
-        section("curves", SECTIONS_OF_SEVERAL["curves"], overlaid_charts(runs)),
-        section("runs", SECTIONS_OF_SEVERAL["runs"], *folded),
-    ]
+    trials = sweep_section(runs, sweep) if sweep or len(runs) > FEW else Markup()
+    content = {
+        "sweep": [trials] if trials else [],
+        "comparison": [join([seed_table(runs, varied_keys(runs, sweep)), comparison(runs)])],
+        "curves": [overlaid_charts(runs)],
+        "runs": folded,
+    }
+    return {anchor: section(anchor, SECTIONS_OF_SEVERAL[anchor], *own) for anchor, own in content.items() if own}
 
 
 def _command(run: RunFolder) -> Markup:
-    command = run.environment.get("command")
-    return element("p", element("code", command)) if command else Markup()
+    return element("pre", run.command, class_="command") if run.command else Markup()
 
 
 def _config(run: RunFolder) -> Markup:

@@ -7,7 +7,7 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +18,15 @@ from glipv2.report.photographs import Photograph, read_photographs
 PARTS = {
     "metrics.json": "headline numbers and tables",
     "metrics.csv": "curves",
+    "diagnosis": "what goes wrong",
     "gallery": "pictures of truth beside prediction",
     "predictions": "predictions on photographs",
     "config.yaml": "the config",
     "environment.json": "the environment",
+    "facts.json": "data and model",
 }
+RETENTION = "retention.json"  # only where weights were measured before and after
+EXTREMES = ("best", "worst")  # folders in that of a gallery
 PICTURE_ENDINGS = frozenset({".png", ".jpg", ".jpeg", ".webp"})
 Curve = tuple[tuple[float, float], ...]
 
@@ -32,7 +36,8 @@ class RunFolder:
     """What one run left behind; parts that are absent are empty and named in `missing`.
 
     metrics: the final numbers; curves: (step, value) pairs in order of step by the name of a logged
-    number; galleries: picture files by split; problems: what was there but could not be read.
+    number; galleries: picture files by split, those of its best as "val/best"; diagnoses: what goes wrong, by split;
+    retention: numbers before and after; problems: what was there but could not be read.
     """
 
     path: Path
@@ -44,6 +49,29 @@ class RunFolder:
     photographs: tuple[Photograph, ...]
     missing: tuple[str, ...]
     problems: tuple[str, ...]
+    diagnoses: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    retention: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def state(self) -> str:
+        """ "finished", or how far it came, in words for people."""
+        if "run/steps" in self.metrics:
+            return "finished"
+        steps = [curve[-1][0] for name, curve in self.curves.items() if name.startswith("train/") and curve]
+        trainer = self.config.get("trainer")
+        wanted = trainer.get("max_steps") if isinstance(trainer, Mapping) else None
+        if steps:
+            return f"not finished: logged up to step {max(steps):.0f}{f' of {wanted}' if wanted else ''}"
+        if self.metrics:
+            return "an evaluation" if not self.config else "numbers without an end of training"
+        return "not finished: nothing was logged" if self.config else "nothing of a training"
+
+    @property
+    def command(self) -> str:
+        """The words it was made by, "" where they are unknown."""
+        words = str(self.environment.get("command", "")).split(" ", 1)
+        return f"glipv2 {words[1]}" if len(words) > 1 else ""
 
     @property
     def name(self) -> str:
@@ -75,15 +103,30 @@ class RunFolder:
             galleries=_read_galleries(folder / "gallery"),
             photographs=photographs,
             missing=tuple(part for part in PARTS if not (folder / part).exists()),
-            problems=tuple(problems),
+            diagnoses=_read_diagnoses(folder / "diagnosis", problems),
+            facts=_json_mapping(folder / "facts.json", problems),
+            retention=_json_mapping(folder / RETENTION, problems),
+            problems=tuple(problems),  # last: what is read before may add to them
         )
+
+
+def _read_diagnoses(folder: Path, problems: list[str]) -> dict[str, dict[str, Any]]:
+    """By split; of protocols with a folder, by its name and theirs."""
+    files = sorted(folder.rglob("*.json")) if folder.is_dir() else []
+    found = {path.relative_to(folder).with_suffix("").as_posix(): _json_mapping(path, problems) for path in files}
+    return {name: values for name, values in found.items() if values}
+
+
+def is_run(folder: Path) -> bool:
+    """Whether anything of a run is in the folder."""
+    return folder.is_dir() and any((folder / part).exists() for part in PARTS)
 
 
 def _check_is_run(folder: Path) -> None:
     if not folder.is_dir():
         what = "is a file" if folder.exists() else "does not exist"
         raise UserError(f"expected the folder of a run, but '{folder}' {what}")
-    if any((folder / part).exists() for part in PARTS):
+    if is_run(folder):
         return
     inside = sorted(child.name for child in folder.iterdir() if (child / "metrics.json").is_file())
     if inside:
@@ -177,7 +220,9 @@ def _read_galleries(folder: Path) -> dict[str, tuple[Path, ...]]:
     if not folder.is_dir():
         return {}
     splits = sorted(child for child in folder.iterdir() if child.is_dir())
-    return {split.name: pictures for split in splits if (pictures := _pictures(split))}
+    places = [(split.name, split) for split in splits]
+    places += [(f"{split.name}/{part}", split / part) for split in splits for part in EXTREMES]
+    return {name: pictures for name, place in places if (pictures := _pictures(place))}
 
 
 def _pictures(folder: Path) -> tuple[Path, ...]:
@@ -185,10 +230,10 @@ def _pictures(folder: Path) -> tuple[Path, ...]:
     if not folder.is_dir():
         return ()
     files = [path for path in folder.iterdir() if path.suffix.lower() in PICTURE_ENDINGS and path.is_file()]
-    return tuple(sorted(files, key=lambda path: _natural(path.name)))
+    return tuple(sorted(files, key=lambda path: natural(path.name)))
 
 
-def _natural(name: str) -> list[tuple[float, str]]:
+def natural(name: str) -> list[tuple[float, str]]:
     """Sorts digits by value and the rest by letters."""
     parts = re.findall(r"\d+|\D+", name)
     return [(float(part), "") if part.isdecimal() and len(part) < 16 else (math.inf, part) for part in parts]

@@ -6,14 +6,14 @@ STYLE = """
 :root {
   color-scheme: light dark;
   --ground: #f5f6f8; --paper: #ffffff; --ink: #1b2128; --soft: #5a6572; --line: #e1e5ea; --accent: #2463c4;
-  --bar: #9fbfee; --warn: #fff6dc; --warn-line: #ecd58a;
+  --bar: #9fbfee; --warn: #fff6dc; --warn-line: #ecd58a; --good: #8fcf9f; --bad: #f0a58a;
   --series-0: #2a6fdb; --series-1: #d9480f; --series-2: #2b8a3e; --series-3: #9c36b5;
   --series-4: #0b7285; --series-5: #c2255c; --series-6: #8f6b00; --series-7: #697483;
 }
 @media (prefers-color-scheme: dark) {
   :root {
     --ground: #12161b; --paper: #1a2027; --ink: #e6eaef; --soft: #9aa6b4; --line: #2d3640; --accent: #7fb0ff;
-    --bar: #3a66a8; --warn: #2e2814; --warn-line: #6a5a1f;
+    --bar: #3a66a8; --warn: #2e2814; --warn-line: #6a5a1f; --good: #3d7f50; --bad: #a8563a;
     --series-0: #74a9ff; --series-1: #ff9e57; --series-2: #63d479; --series-3: #d98bf0;
     --series-4: #45cfe0; --series-5: #ff8fb5; --series-6: #e3c24a; --series-7: #a9b4c0;
   }
@@ -92,6 +92,32 @@ td.bar { width: 45%; padding-left: 0; vertical-align: middle; }
 td.bar i {
   display: block; height: .6rem; min-width: 1px; border-radius: 3px; background: var(--bar);
   print-color-adjust: exact; -webkit-print-color-adjust: exact;
+}
+td.bar i.good { background: var(--good); }
+td.bar i.bad { background: var(--bad); }
+td.bar.narrow { width: 16%; }
+th.kind { width: 60%; }
+th.kind small { display: block; color: var(--soft); font-size: .86em; }
+table.matrix { width: auto; font-size: .84rem; }
+table.matrix td { text-align: center; padding: .3rem .35rem; min-width: 2rem; font-variant-numeric: tabular-nums; }
+table.matrix td.none { color: var(--soft); opacity: .5; }
+table.matrix th.turned { height: 7.5rem; vertical-align: bottom; text-align: center; padding: .4rem .2rem; }
+table.matrix th.turned span { writing-mode: vertical-rl; rotate: 180deg; font-weight: 400; white-space: nowrap; }
+.sheets > svg { background: var(--paper); border: 1px solid var(--line); border-radius: 10px; }
+.sheets > svg { display: block; width: 100%; height: auto; padding: .8rem .9rem .6rem; }
+.wide > svg {
+  display: block; width: 100%; height: auto; background: var(--paper); border: 1px solid var(--line);
+  border-radius: 10px; padding: .6rem;
+}
+svg.parallel path:hover { stroke: var(--ink) !important; stroke-opacity: 1 !important; }
+.winner { display: flex; flex-wrap: wrap; gap: .75rem; margin-bottom: .75rem; align-items: stretch; }
+.winner .hero { flex: 0 1 18rem; }
+.winner .hero .beside { overflow-wrap: anywhere; }
+.winner .again { flex: 1 1 24rem; min-width: 0; }
+.winner h4 { margin-top: 0; }
+pre.command {
+  white-space: pre-wrap; overflow-wrap: anywhere; background: var(--paper); border: 1px solid var(--line);
+  border-radius: 10px; padding: .7rem .9rem;
 }
 td.best { font-weight: 700; }
 td.long { overflow-wrap: anywhere; min-width: 7rem; }

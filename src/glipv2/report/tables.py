@@ -37,12 +37,12 @@ def _split_table(run: RunFolder, task: str) -> Markup:
         cells = [element("td", show_score(score, run.metrics.get(key)), class_="number") for key in keys]
         rows.append(element("tr", element("th", score.title, scope="row"), *cells))
     table = element("table", element("thead", element("tr", *heads)), element("tbody", *rows))
-    sheet = _sheet(table, f"scores of {task_title(task)}")
-    return element("div", element("h4", "all scores", element("small", f"{len(rows)}")), sheet)
+    own = sheet(table, f"scores of {task_title(task)}")
+    return element("div", element("h4", "all scores", element("small", f"{len(rows)}")), own)
 
 
-def _sheet(table: Markup, label: str) -> Markup:
-    # Focusable, so that a keyboard can scroll it.
+def sheet(table: Markup, label: str) -> Markup:
+    """A table that scrolls in its frame; focusable, so that a keyboard can scroll it."""
     return element("div", table, class_="sheet", tabindex="0", role="region", aria_label=label)
 
 
@@ -82,7 +82,7 @@ def _class_table(run: RunFolder, split: str, task: str, scores: Sequence[ScoreNa
     table = element("table", element("thead", element("tr", *heads)), element("tbody", *rows), class_="sortable")
     name = split or MAIN_SPLIT
     heading = element("h4", name, element("small", f"{len(classes)} {one if len(classes) == 1 else several}"))
-    return element("div", heading, _sheet(table, f"{titles[measures[0]]} by {one}, {name}"))
+    return element("div", heading, sheet(table, f"{titles[measures[0]]} by {one}, {name}"))
 
 
 def _class_name(category: str, one: str) -> str:
