@@ -19,7 +19,7 @@ SOURCE = Path(glipv2.__file__).parent
 # within a floor only what BESIDE lists.
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("__init__", "errors", "hushed"),
-    ("ranges", "hub", "extras"),
+    ("ranges", "hub", "extras", "completion"),
     ("structures",),
     ("tokenizer", "pixels", "precision"),
     ("data", "models", "matching", "losses", "metrics", "report"),

@@ -39,6 +39,7 @@ commands
                                                    glipv2 data convert instances.json OUT --to odvg
   weights    say what a file is, import it       glipv2 weights import glip_tiny.pth -o glip_t.safetensors
   doctor     what is here, what is missing       glipv2 doctor
+  completion words by the Tab key                source <(glipv2 completion bash)    or zsh, fish
 
 `glipv2 COMMAND --help` lists its groups, presets and keys. Sweep with -m: glipv2 train -m experiment=a,b seed=1,2,3
 Show what a command would run with: --cfg job. Documentation: README.md and docs/.
@@ -109,14 +110,12 @@ def _run(command: str, arguments: list[str]) -> None:
         _serve(arguments)
     elif command == "export":
         _export(arguments)
-    elif command == "demo":
-        _demo(arguments)
-    elif command == "data":
-        _data(arguments)
-    elif command == "weights":
-        _weights(arguments)
+    elif command in ("demo", "data", "weights"):
+        {"demo": _demo, "data": _data, "weights": _weights}[command](arguments)
     elif command == "doctor":
         _doctor(arguments)
+    elif command in ("completion", "complete"):
+        _complete(command, arguments)
     else:
         from glipv2.errors import nearest
 
@@ -132,6 +131,7 @@ def _run(command: str, arguments: list[str]) -> None:
             "data",
             "weights",
             "doctor",
+            "completion",
         )
         raise UserError(f"no command '{command}'; {nearest(command, known)}")
 
@@ -369,6 +369,21 @@ def _doctor(arguments: list[str]) -> None:
     status = doctor_command(arguments)
     if status:
         sys.exit(status)
+
+
+def _complete(command: str, arguments: list[str]) -> None:
+    from glipv2.completion import SCRIPTS, candidates, script
+
+    if command == "complete":  # asked by what `completion` prints
+        print(*candidates(arguments[0] if arguments else ""), sep="\n")
+    elif not arguments or arguments[0] in ("-h", "--help"):
+        print(
+            f"usage: glipv2 completion {'|'.join(SCRIPTS)}",
+            *(script(name).splitlines()[0] for name in SCRIPTS),
+            sep="\n",
+        )
+    else:
+        print(script(arguments[0]), end="")
 
 
 def _quiet_libraries() -> None:

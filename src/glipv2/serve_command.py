@@ -23,7 +23,8 @@ Requests that come together are computed together. GET /v1/model, /health/live, 
   device=auto      precision=32   as for glipv2 predict
   batch_size=8     linger=5       pictures computed at once; milliseconds to wait for further ones
   waiting=64                      requests under way before others are answered 429; waiting_pixels=200000000
-  timeout=30       body_bytes=10485760   pixels=25000000   names=200   text=1000    limits of one request
+  timeout=30       body_bytes=10485760   pixels=25000000   limits of one request;
+  names=200        letters=5000   text=1000    characters of all names, and of a caption or question
   threshold=0.3                   where a request gives none
 
 examples
@@ -40,8 +41,8 @@ def serve_command(arguments: Sequence[str], quieten: Callable[[], None] = lambda
         return
     try:
         import fastapi  # noqa: F401
-        import multipart  # noqa: F401
         import prometheus_client  # noqa: F401
+        import python_multipart  # noqa: F401
         import uvicorn  # noqa: F401
     except ImportError as error:
         raise missing_extra(f"{error.name}, which the service needs,", "serve") from error

@@ -42,7 +42,7 @@ def served(predictor: Predictor) -> Callable[..., ServedModel]:
 @pytest.fixture
 def client(served: Callable[..., ServedModel]) -> Iterator[TestClient]:
     """The whole app, as a client sees it."""
-    model = served(pixels=100_000, body_bytes=200_000, text=100, names=5, timeout=60.0)
+    model = served(pixels=100_000, body_bytes=200_000, text=100, names=5, letters=300, timeout=60.0)
     with TestClient(build_app(model, model.config)[0], raise_server_exceptions=False) as made:
         yield made
 

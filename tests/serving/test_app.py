@@ -67,7 +67,14 @@ def test_it_tells_what_it_is_and_how_it_fares(client: TestClient, photo: bytes) 
     facts = client.get("/v1/model").json()
     assert facts["tasks"] == list(ASKED)
     assert facts["names"] == ["green star", "pink heart"]
-    assert facts["limits"] == {"body_bytes": 200_000, "pixels": 100_000, "names": 5, "text": 100, "timeout": 60.0}
+    assert facts["limits"] == {
+        "body_bytes": 200_000,
+        "pixels": 100_000,
+        "names": 5,
+        "letters": 300,
+        "text": 100,
+        "timeout": 60.0,
+    }
     assert client.get("/health/live").json() == client.get("/health/ready").json() == {"status": "ok"}
     ask(client, "detect", photo)
     ask(client, "detect", b"no picture")
@@ -130,6 +137,7 @@ def test_files_that_are_no_small_picture_are_refused(
         ("detect", {"names": ["cat"] * 2}, "category name 'cat' occurs twice"),
         ("detect", {"names": [f"cat {k}" for k in range(6)]}, "expected at most 5 names, but got 6"),
         ("detect", {"names": ["c" * 101]}, "expected texts of at most 100 characters, but got one of 101"),
+        ("detect", {"names": [f"{k}" * 90 for k in range(4)]}, "at most 300 characters together, but got 360"),
         ("detect", {"names": ["\u200b"]}, "has no token"),
         ("detect", {"threshold": "1.5"}, "threshold: Input should be less than or equal to 1"),
         ("detect", {"threshold": "nan"}, "threshold"),

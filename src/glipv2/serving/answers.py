@@ -102,6 +102,7 @@ class Limits(BaseModel):
     body_bytes: int
     pixels: int
     names: int
+    letters: int
     text: int
     timeout: float
 

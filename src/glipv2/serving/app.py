@@ -189,7 +189,12 @@ def _add_tasks(app: FastAPI, service: Service) -> None:
 def _add_facts(app: FastAPI, service: Service, meter: Meter) -> None:
     config, predictor = service.config, service.model.predictor
     limits = Limits(
-        body_bytes=config.body_bytes, pixels=config.pixels, names=config.names, text=config.text, timeout=config.timeout
+        body_bytes=config.body_bytes,
+        pixels=config.pixels,
+        names=config.names,
+        letters=config.letters,
+        text=config.text,
+        timeout=config.timeout,
     )
 
     @app.get("/v1/model")

@@ -60,6 +60,8 @@ class ServedModel:
         if len(given) > self.config.names:
             raise UserError(f"expected at most {self.config.names} names, but got {len(given)}")
         self._check_texts(given)
+        if (letters := sum(map(len, given))) > self.config.letters:
+            raise UserError(f"expected names of at most {self.config.letters} characters together, but got {letters}")
         vocabulary = vocabulary_of(given) if given else self.predictor.vocabulary
         if way == "segment":
             return Question((way, vocabulary.names), vocabulary)

@@ -18,7 +18,8 @@ class ServeConfig:
     batch_size: requests that the model works on at once; linger: milliseconds to wait for further ones. waiting:
     requests that may be under way before others are turned away (429); waiting_pixels: of their decoded pictures
     together. timeout: seconds for a request, its upload included. body_bytes, pixels: of one picture. names: of one
-    request; text: characters of a caption, a question or a name. threshold: where a request gives none.
+    request; letters: of all its names together, which decide how long it takes; text: characters of a caption, a
+    question or a name. threshold: where a request gives none.
     """
 
     weights: str = ""
@@ -34,6 +35,7 @@ class ServeConfig:
     body_bytes: int = at_least(1024, 10 * 2**20)
     pixels: int = at_least(1, 25_000_000)
     names: int = within(1, 900, 200)
+    letters: int = at_least(1, 5000)
     text: int = at_least(1, 1000)
     threshold: float = share(0.3)
 
