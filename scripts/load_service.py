@@ -1,6 +1,7 @@
 """What a service stands: sustained load, overload, hostile requests, and its end in the midst of requests.
 
 python scripts/load_service.py weights=runs/demo image=photo.png [seconds=20] [clients=16] [hostile=1000]
+seconds=0 leaves the load out.
 """
 
 from __future__ import annotations
@@ -198,11 +199,8 @@ def ended_amid(weights: str, content: bytes, how: signal.Signals) -> str:
     return f"exit {status}, answers {statuses} (0: refused or cut off), last words {words}, starts again: {works}"
 
 
-def main() -> None:
-    """Prints every figure; ends with 1 where an answer is not as documented."""
-    words = dict(word.split("=", 1) for word in sys.argv[1:])
-    weights, content = words["weights"], Path(words["image"]).read_bytes()
-    seconds, count = float(words.get("seconds", 20)), int(words.get("clients", 16))
+def loaded(weights: str, content: bytes, seconds: float, count: int) -> None:
+    """Prints what it does a second: one by one, in batches, and where few may wait."""
     for batch_size in (1, 8):
         with service(weights, f"batch_size={batch_size}") as made:
             clients(2, 2, detect(made.address, content))
@@ -211,6 +209,15 @@ def main() -> None:
     with service(weights, "waiting=4") as made:
         statuses, took = clients(count, seconds / 2, detect(made.address, content))
         print(f"{count} clients, waiting=4: {told(took, seconds / 2)}; {dict(statuses)}", flush=True)
+
+
+def main() -> None:
+    """Prints every figure; ends with 1 where an answer is not as documented."""
+    words = dict(word.split("=", 1) for word in sys.argv[1:])
+    weights, content = words["weights"], Path(words["image"]).read_bytes()
+    seconds, count = float(words.get("seconds", 20)), int(words.get("clients", 16))
+    if seconds:
+        loaded(weights, content, seconds, count)
     with service(weights) as made:
         detect(made.address, content)(httpx.Client())
         before = made.memory()

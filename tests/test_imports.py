@@ -62,13 +62,14 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "check_command",
         "doctor",
     ),
-    ("finetuning", "exporting", "serving", "demo"),
+    ("finetuning", "exporting", "serving", "publishing", "demo"),
     (
         "data_command",
         "finetune_command",
         "export_command",
         "demo_command",
         "doctor_command",
+        "push_command",
         "serve_command",
         "command_help",
     ),
@@ -92,7 +93,7 @@ BESIDE = {
     ("check_command", "loading"),
     ("labelling", "inference"),
 }
-ABOVE = {("__init__", "inference")}  # glipv2.load, imported when it is called
+ABOVE = {("__init__", "inference"), ("__init__", "publishing")}  # glipv2.load, imported when it is called
 FLOOR = {unit: floor for floor, units in enumerate(FLOORS) for unit in units}
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "load"]
+__all__ = ["__version__", "from_pretrained", "load"]
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,3 +22,13 @@ def load(weights: str | Path, device: str = "auto") -> Predictor:
     from glipv2.inference import Predictor  # torch is only imported when it is used
 
     return Predictor.load(weights, device)
+
+
+def from_pretrained(name: str | Path, device: str = "auto") -> Predictor:
+    """A model from the hub by its name, or from a folder that `glipv2 push` or `save_pretrained` wrote.
+
+    >>> model = glipv2.from_pretrained("NAME/MODEL")
+    """
+    from glipv2 import publishing
+
+    return publishing.from_pretrained(name, device)

@@ -37,6 +37,7 @@ commands
   report     one HTML page about runs            glipv2 report runs/demo
   data       check, preview, convert files       glipv2 data check instances.json --images photos
                                                    glipv2 data convert instances.json OUT --to odvg
+  push       publish weights with a card         glipv2 push weights=runs/demo repo=NAME/MODEL
   weights    say what a file is, import it       glipv2 weights import glip_tiny.pth -o glip_t.safetensors
   doctor     what is here, what is missing       glipv2 doctor
   completion words by the Tab key                source <(glipv2 completion bash)    or zsh, fish
@@ -102,38 +103,13 @@ def _run(command: str, arguments: list[str]) -> None:
             _run_hydra(command, arguments)
     elif command == "rank":  # started by another process of this command
         _rank()
-    elif command == "report":
-        _report(arguments)
-    elif command == "finetune":
-        _finetune(arguments)
-    elif command == "serve":
-        _serve(arguments)
-    elif command == "export":
-        _export(arguments)
-    elif command in ("demo", "data", "weights"):
-        {"demo": _demo, "data": _data, "weights": _weights}[command](arguments)
-    elif command == "doctor":
-        _doctor(arguments)
-    elif command in ("completion", "complete"):
-        _complete(command, arguments)
+    elif command in COMMANDS:
+        COMMANDS[command](arguments)
     else:
         from glipv2.errors import nearest
 
-        known = (
-            "train",
-            "finetune",
-            "evaluate",
-            "predict",
-            "serve",
-            "demo",
-            "export",
-            "report",
-            "data",
-            "weights",
-            "doctor",
-            "completion",
-        )
-        raise UserError(f"no command '{command}'; {nearest(command, known)}")
+        known = ("train", "evaluate", "predict", *COMMANDS)
+        raise UserError(f"no command '{command}'; {nearest(command, [name for name in known if name != COMPLETE])}")
 
 
 def _run_hydra(command: str, arguments: list[str]) -> None:
@@ -363,6 +339,13 @@ def _weights(arguments: list[str]) -> None:
     weights_command(arguments)
 
 
+def _push(arguments: list[str]) -> None:
+    from glipv2.push_command import push_command
+
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    push_command(arguments)
+
+
 def _doctor(arguments: list[str]) -> None:
     from glipv2.doctor_command import doctor_command
 
@@ -371,12 +354,17 @@ def _doctor(arguments: list[str]) -> None:
         sys.exit(status)
 
 
-def _complete(command: str, arguments: list[str]) -> None:
-    from glipv2.completion import SCRIPTS, candidates, script
+def _complete(arguments: list[str]) -> None:
+    """Asked by what `completion` prints."""
+    from glipv2.completion import candidates
 
-    if command == "complete":  # asked by what `completion` prints
-        print(*candidates(arguments[0] if arguments else ""), sep="\n")
-    elif not arguments or arguments[0] in ("-h", "--help"):
+    print(*candidates(arguments[0] if arguments else ""), sep="\n")
+
+
+def _completion(arguments: list[str]) -> None:
+    from glipv2.completion import SCRIPTS, script
+
+    if not arguments or arguments[0] in ("-h", "--help"):
         print(
             f"usage: glipv2 completion {'|'.join(SCRIPTS)}",
             *(script(name).splitlines()[0] for name in SCRIPTS),
@@ -412,6 +400,22 @@ def _in_one_line(error: OSError) -> str:
 def _fail(message: str) -> NoReturn:
     print(f"error: {' '.join(message.splitlines())}", file=sys.stderr)
     sys.exit(2)
+
+
+COMPLETE = "complete"  # is for shells, not for people
+COMMANDS: dict[str, Callable[[list[str]], None]] = {
+    "report": _report,
+    "finetune": _finetune,
+    "serve": _serve,
+    "demo": _demo,
+    "export": _export,
+    "data": _data,
+    "weights": _weights,
+    "push": _push,
+    "doctor": _doctor,
+    "completion": _completion,
+    COMPLETE: _complete,
+}
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ WORDS = {
     "export": ("weights=", "--output", "--names", "--tolerance", "--help"),
     "data": ("check", "preview", "convert", "pack", "label", "benchmark", "--help"),
     "weights": ("import", "info", "--help"),
+    "push": ("weights=", "repo=", "licence=", "private=", "output=", "--help"),
     "doctor": ("--json", "--help"),
     "completion": ("bash", "zsh", "fish"),
 }

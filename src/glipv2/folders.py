@@ -7,7 +7,7 @@ from typing import Any
 
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from glipv2.report.sweep import SWEEP_FILE
@@ -24,8 +24,9 @@ class MadeFolders(Callback):
         _note(config, "run")
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Before a sweep."""
+        """Before a sweep. What is swept over is written down for every sweeper, of which only Hydra's own does it."""
         _note(config, "sweep")
+        _write_down(config)
 
     def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
         """A sweep over names has folders of its own for each job, which are there by now."""
@@ -40,6 +41,15 @@ def _note(config: DictConfig, kind: str) -> None:
         _made.extend(missing_folders(Path(str(config.hydra[kind].dir))))
     except OmegaConfBaseException:
         return  # Hydra will say what is wrong with it
+
+
+def _write_down(config: DictConfig) -> None:
+    try:
+        folder = Path(str(config.hydra.sweep.dir))
+    except OmegaConfBaseException:
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    OmegaConf.save(config, folder / SWEEP_FILE)
 
 
 def take_back_empty() -> None:

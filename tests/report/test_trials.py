@@ -64,6 +64,9 @@ def test_a_sweep_knows_what_it_varies(sweep: Path, tmp_path: Path) -> None:
     assert swept_keys(sweep) == ("optim.lr",)
     (sweep / "multirun.yaml").write_text("{nonsense: [")
     assert swept_keys(sweep) == ()
+    (sweep / "multirun.yaml").unlink()
+    (sweep / "optimization_results.yaml").write_text("best_params: {optim.lr: 0.2, seed: 1}")
+    assert swept_keys(sweep) == ("optim.lr", "seed")
 
 
 def test_the_best_trial_heads_the_page_with_the_command_that_makes_it_again(sweep: Path, tmp_path: Path) -> None:

@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 
 STRIDES = (8, 16, 32)
 
+BLOCK = 2**20  # numbers of an intermediate result that a CPU holds at once, see `PadThenShiftBlock`
+
 
 @dataclass
 class ImageEncoderConfig:
@@ -192,7 +194,22 @@ def use_released_windows(backbone: nn.Module) -> None:
 
 
 class PadThenShiftBlock(SwinTransformerBlock):  # type: ignore[misc]  # timm has no types
-    """timm's block with the order of padding and shifting of the released code."""
+    """timm's block with the order of padding and shifting of the released code.
+
+    Without a gradient on a CPU, windows and positions pass in blocks, each alone as ever: what lies between the two
+    products of a block's MLP is four times as wide as the map itself, and for a large picture outgrows the rest.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, H, W, C] to the same."""
+        if torch.is_grad_enabled() or x.device.type != "cpu":
+            thought: Tensor = super().forward(x)
+            return thought
+        x = (x + self._attn(self.norm1(x))).contiguous()
+        rows = x.view(-1, x.shape[-1])  # a map of our own: it may be written over
+        for some in rows.split(max(BLOCK // (4 * rows.shape[1]), 1)):
+            some.add_(self.mlp(self.norm2(some)))
+        return x
 
     def _attn(self, x: Tensor) -> Tensor:
         _, height, width, channels = x.shape
@@ -202,7 +219,7 @@ class PadThenShiftBlock(SwinTransformerBlock):  # type: ignore[misc]  # timm has
         if any(shift):
             padded = torch.roll(padded, (-shift[0], -shift[1]), dims=(1, 2))
         windows = window_partition(padded, self.window_size).view(-1, self.window_area, channels)
-        attended = self.attn(windows, mask=self.get_attn_mask(padded))
+        attended = self._attended(windows, self.get_attn_mask(padded), len(x))
         merged = window_reverse(
             attended.view(-1, window_height, window_width, channels), self.window_size, *padded.shape[1:3]
         )
@@ -210,3 +227,17 @@ class PadThenShiftBlock(SwinTransformerBlock):  # type: ignore[misc]  # timm has
             merged = torch.roll(merged, shift, dims=(1, 2))
         cropped: Tensor = merged[:, :height, :width]
         return cropped
+
+    def _attended(self, windows: Tensor, mask: Tensor | None, images: int) -> Tensor:
+        """Attention within windows [B·K, A, C]; mask [K, A, A] of the windows of an image."""
+        if torch.is_grad_enabled() or windows.device.type != "cpu":
+            whole: Tensor = self.attn(windows, mask=mask)
+            return whole
+        count, attended = len(windows) // images, torch.empty_like(windows)
+        length = max(BLOCK // (4 * windows[0].numel()), 1)
+        for first in range(0, len(windows), count):
+            for start in range(0, count, length):
+                end = min(start + length, count)
+                own = slice(first + start, first + end)
+                attended[own] = self.attn(windows[own], mask=None if mask is None else mask[start:end])
+        return attended

@@ -47,9 +47,12 @@ def comparison(runs: Mapping[str, RunFolder]) -> Markup:
 
 
 def differing_keys(runs: Mapping[str, RunFolder]) -> dict[str, list[str]]:
-    """Config keys whose values are not the same in all runs, with the value of each run ("–" where absent)."""
+    """Config keys whose values are not the same in all runs, with the value of each run ("–" where absent).
+
+    The folder, which no two runs share, is left out.
+    """
     configs = [flat_config(run.config) for run in runs.values()]
-    keys = dict.fromkeys(key for config in configs for key in config)
+    keys = dict.fromkeys(key for config in configs for key in config if key != "output")
     values = {key: [config.get(key, "–") for config in configs] for key in keys}
     return {key: row for key, row in values.items() if len(set(row)) > 1}
 

@@ -84,11 +84,7 @@ SECTIONS_OF_SEVERAL = {"sweep": "Trials", "comparison": "Comparison", "curves": 
 def _with_pictures_of_the_best(runs: Mapping[str, RunFolder]) -> dict[str, RunFolder]:
     """Many runs without their pictures, which would be too small and take minutes; the best keeps its own."""
     best = best_trial(runs)
-    told = ("pictures are shown of the best run alone, there are many",)
-    return {
-        name: run if name == best else replace(run, galleries={}, photographs=(), problems=(*run.problems, *told))
-        for name, run in runs.items()
-    }
+    return {name: run if name == best else replace(run, galleries={}, photographs=()) for name, run in runs.items()}
 
 
 def write_whole(path: Path, content: bytes) -> None:
@@ -202,9 +198,14 @@ def _compared_sections(runs: Mapping[str, RunFolder], budget: PictureBudget, swe
         "sweep": [trials] if trials else [],
         "comparison": [join([seed_table(runs, varied_keys(runs, sweep)), comparison(runs)])],
         "curves": [overlaid_charts(runs)],
-        "runs": folded,
+        "runs": [*([_pictured(runs)] if len(runs) > MOST_WITH_PICTURES else []), *folded],
     }
     return {anchor: section(anchor, SECTIONS_OF_SEVERAL[anchor], *own) for anchor, own in content.items() if own}
+
+
+def _pictured(runs: Mapping[str, RunFolder]) -> Markup:
+    best = best_trial(runs)
+    return element("p", f"Pictures are shown of {best or 'none of them'} alone: there are many runs.", class_="soft")
 
 
 def _command(run: RunFolder) -> Markup:

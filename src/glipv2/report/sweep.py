@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-SWEEP_FILE = "multirun.yaml"  # Hydra writes it before it knows that a single job can be composed
+SWEEP_FILE = "multirun.yaml"  # is written before it is known that a single job can be composed
+OPTUNA_FILE = "optimization_results.yaml"  # by Optuna's sweeper at its end
 
 
 def swept_keys(folder: Path) -> tuple[str, ...] | None:
@@ -16,11 +17,12 @@ def swept_keys(folder: Path) -> tuple[str, ...] | None:
     """
     path = folder / SWEEP_FILE
     if not path.is_file():
-        return None
+        best = _yaml(folder / OPTUNA_FILE).get("best_params")
+        return tuple(map(str, _mapping(best))) if (folder / OPTUNA_FILE).is_file() else None
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
 
-    hydra = _hydra_part(path)
+    hydra = _mapping(_yaml(path).get("hydra"))
     keys: list[str] = []
     for word in _words(hydra):
         try:
@@ -33,11 +35,11 @@ def swept_keys(folder: Path) -> tuple[str, ...] | None:
     return tuple(dict.fromkeys([*keys, *map(str, params)]))
 
 
-def _hydra_part(path: Path) -> Mapping[str, Any]:
+def _yaml(path: Path) -> Mapping[str, Any]:
     import yaml
 
     try:
-        return _mapping(_mapping(yaml.safe_load(path.read_text("utf-8"))).get("hydra"))
+        return _mapping(yaml.safe_load(path.read_text("utf-8")))
     except (OSError, ValueError, yaml.YAMLError):
         return {}
 

@@ -15,7 +15,7 @@ from glipv2.report.parallel import Trial, parallel_coordinates
 from glipv2.report.run import RunFolder, is_run, natural
 from glipv2.report.scores import ScoreName, is_defined, show_score, show_seconds
 from glipv2.report.seeds import BY_CHANCE
-from glipv2.report.sweep import SWEEP_FILE, swept_keys
+from glipv2.report.sweep import swept_keys
 from glipv2.report.tables import sheet
 
 MOST_AXES = 8
@@ -214,7 +214,7 @@ def sweeps_among(paths: Sequence[Path]) -> tuple[list[Path], Sweep | None]:
     runs: list[Path] = []
     sweeps: list[Sweep] = []
     for path in paths:
-        sweep = read_sweep(path) if (path / SWEEP_FILE).is_file() else None
+        sweep = read_sweep(path) if path.is_dir() else None
         if sweep is None:
             runs.append(path)
         else:

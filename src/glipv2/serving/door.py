@@ -6,6 +6,7 @@ import asyncio
 import json
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import suppress
 from typing import Any
 
 from starlette.exceptions import HTTPException
@@ -19,6 +20,7 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
 
 GUARDED = "/v1/"  # health and metrics are answered however busy it is
+PATIENT = 4  # times the limit: of a larger body not even the end is awaited
 RETRY_AFTER = "1"  # seconds
 
 
@@ -57,6 +59,7 @@ class Door:
 
         try:
             if self._claims_too_much(scope):
+                await self._discarded(receive)
                 await answer(sending, 413, self._too_large())
             else:
                 await self.app(scope, self._limited(receive, begun + self.config.timeout), sending)
@@ -66,6 +69,17 @@ class Door:
     def _claims_too_much(self, scope: MutableMapping[str, Any]) -> bool:
         told = dict(scope["headers"]).get(b"content-length", b"")
         return bool(told.isdigit()) and int(told[:20]) > self.config.body_bytes
+
+    async def _discarded(self, receive: Receive) -> None:
+        """Lets a body pass that is somewhat too large: a client that still sends would see a broken connection."""
+        left = PATIENT * self.config.body_bytes
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self.config.timeout):
+                while left > 0:
+                    message = await receive()
+                    left -= len(message.get("body", b""))
+                    if not message.get("more_body", False):
+                        return
 
     def _limited(self, receive: Receive, deadline: float) -> Receive:
         """`receive` that counts bytes and minds the time while a body comes; what it raises is answered by the app."""
