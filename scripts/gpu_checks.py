@@ -185,7 +185,7 @@ def measured(
     preset: str, sides: tuple[int, int], ways: Sequence[Case], device: str, steps: int, clock: Clock
 ) -> Iterator[dict[str, Any]]:
     """Peak memory and images a second of whole steps: forward, losses, backward, AdamW."""
-    model = without_hub(composed([f"model={preset}"]).model)
+    model = composed([f"model={preset}"]).model.without_files()
     for case in ways:
         row: dict[str, Any] = {"case": str(case), **vars(case)}
         if clock.is_over:
@@ -201,17 +201,6 @@ def measured(
             gc.collect()
             if device == "cuda":
                 torch.cuda.empty_cache()
-
-
-def without_hub(model: ModelConfig) -> ModelConfig:
-    """The architecture with random weights, its text encoder with BERT's vocabulary, and nothing read or fetched."""
-    rows = {} if model.tokenizer.source == "builtin" else {"vocab_size": 30522}
-    return replace(
-        model,
-        tokenizer=replace(model.tokenizer, source="builtin"),
-        image=replace(model.image, pretrained=False, weights=None),
-        text=replace(model.text, pretrained=False, weights=None, options={**rows, **model.text.options}),
-    )
 
 
 def _steps(model: ModelConfig, sides: tuple[int, int], case: Case, device: str, steps: int) -> dict[str, float]:

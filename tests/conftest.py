@@ -9,7 +9,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from unittest import mock
 
@@ -63,18 +63,6 @@ def composed(overrides: Sequence[str]) -> TrainConfig:
         return typed(hydra.compose("train", list(overrides)), TrainConfig)
 
 
-def without_hub(model: ModelConfig) -> ModelConfig:
-    """A model that starts from random weights and needs no file besides the package."""
-    source = model.tokenizer.source
-    rows = {} if source == "builtin" else {"vocab_size": 30522}  # of BERT's vocabulary, which is not here
-    return replace(
-        model,
-        tokenizer=replace(model.tokenizer, source="builtin"),
-        image=replace(model.image, pretrained=False, weights=None),
-        text=replace(model.text, pretrained=False, weights=None, options={**rows, **model.text.options}),
-    )
-
-
 @pytest.fixture
 def compose() -> Callable[[Sequence[str]], TrainConfig]:
     """See `composed`."""
@@ -83,14 +71,14 @@ def compose() -> Callable[[Sequence[str]], TrainConfig]:
 
 @pytest.fixture
 def preset() -> Callable[[str], ModelConfig]:
-    """A preset of the `model` group by name, see `without_hub`."""
-    return lambda name: without_hub(composed([f"model={name}"]).model)
+    """A preset of the `model` group by name, see `ModelConfig.without_files`."""
+    return lambda name: composed([f"model={name}"]).model.without_files()
 
 
 @pytest.fixture
 def offline() -> Callable[[ModelConfig], ModelConfig]:
-    """See `without_hub`."""
-    return without_hub
+    """See `ModelConfig.without_files`."""
+    return ModelConfig.without_files
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("__init__", "errors", "hushed"),
     ("ranges", "hub", "extras", "completion"),
     ("structures",),
-    ("tokenizer", "pixels", "precision"),
+    ("tokenizer", "pixels", "precision", "activations"),
     ("data", "models", "matching", "losses", "metrics", "report"),
     ("runs", "checkpoint_files"),
     ("folders",),
@@ -62,12 +62,13 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "check_command",
         "doctor",
     ),
-    ("finetuning", "exporting", "serving", "publishing", "demo"),
+    ("finetuning", "exporting", "planning", "serving", "publishing", "demo"),
     (
         "data_command",
         "finetune_command",
         "export_command",
         "demo_command",
+        "plan_command",
         "doctor_command",
         "push_command",
         "serve_command",
@@ -77,6 +78,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
 )
 BESIDE = {
     ("losses", "matching"),
+    ("planning", "finetuning"),
     ("trainer", "ranks"),
     ("callbacks", "nonfinite"),
     ("callbacks", "saving"),

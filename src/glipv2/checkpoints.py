@@ -20,6 +20,7 @@ from glipv2.hushed import hushed
 from glipv2.losses.glipv2 import LossConfig
 from glipv2.models import ModelConfig
 from glipv2.models.conventions import AS_WEIGHTS, starting_from
+from glipv2.models.core import BERT_PIECES
 from glipv2.models.fetch import local_file
 from glipv2.models.kinds import GLIP, MMDET, kind_of
 from glipv2.models.released import TITLES, translate
@@ -33,7 +34,6 @@ log = logging.getLogger(__name__)
 
 FORMAT = 1
 WEIGHTS_FILE = "weights.safetensors"
-BERT_PIECES = 30522  # rows of the released text embedding, whatever tokenizer reads the prompts
 
 
 @dataclass(frozen=True)

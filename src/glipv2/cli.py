@@ -34,6 +34,7 @@ commands
   serve      an HTTP service                     glipv2 serve weights=runs/demo
   demo       a page to try a model on            glipv2 demo weights=runs/demo open=true
   export     ONNX whose names can change         glipv2 export weights=runs/demo -o exported
+  plan       parameters, memory, largest batch   glipv2 plan model=glip_t task=detection
   report     one HTML page about runs            glipv2 report runs/demo
   data       check, preview, convert files       glipv2 data check instances.json --images photos
                                                    glipv2 data convert instances.json OUT --to odvg
@@ -318,6 +319,12 @@ def _serve(arguments: list[str]) -> None:
     serve_command(arguments, _quiet_libraries)
 
 
+def _plan(arguments: list[str]) -> None:
+    from glipv2.plan_command import plan_command
+
+    plan_command(arguments, _quiet_libraries)
+
+
 def _export(arguments: list[str]) -> None:
     from glipv2.export_command import export_command
 
@@ -409,6 +416,7 @@ COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "serve": _serve,
     "demo": _demo,
     "export": _export,
+    "plan": _plan,
     "data": _data,
     "weights": _weights,
     "push": _push,

@@ -22,6 +22,7 @@ WORDS = {
     "finetune": ("data=", "weights=", "keep=", "images=", "output=", "task=", "tune=", "--plan", "--help"),
     "demo": ("weights=", "host=", "port=", "device=", "threshold=", "open=true", "--help"),
     "export": ("weights=", "--output", "--names", "--tolerance", "--help"),
+    "plan": ("model=", "task=", "data=", "tune=", "trainer.precision=", "--help"),
     "data": ("check", "preview", "convert", "pack", "label", "benchmark", "--help"),
     "weights": ("import", "info", "--help"),
     "push": ("weights=", "repo=", "licence=", "private=", "output=", "--help"),

@@ -10,8 +10,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.graph import saved_tensors_hooks
 
+from glipv2.activations import Kept
 from glipv2.errors import UserError
 
 SHARE = 0.6  # of the free memory that activations may take: kernels need some more, and images differ
@@ -36,31 +36,17 @@ def step_cost(task: Any, batches: Iterable[Any], device: torch.device) -> StepCo
     for batch in batches:
         own = batch.to(device)
         started = time.perf_counter()
-        loss, kept = _kept(task, own)
+        kept = Kept(task)
+        with kept.counting():
+            loss: Tensor = task.losses(own).total
         loss.backward()
         if not bool(torch.isfinite(loss)):
             raise UserError(f"the first loss is {loss.item()}; these weights and this data don't go together")
         seconds = min(seconds, (time.perf_counter() - started) / len(own))
-        images = max(images, kept // len(own))
+        images = max(images, kept.bytes // len(own))
     trained = sum(parameter.numel() * parameter.element_size() for parameter in _trained(task))
     task.zero_grad(set_to_none=True)
     return StepCost(images, ADAM * trained, seconds, str(device))
-
-
-def _kept(task: Any, batch: Any) -> tuple[Tensor, int]:
-    """The loss, and the bytes that are kept to differentiate it."""
-    kept: dict[int, int] = {}
-    with saved_tensors_hooks(lambda tensor: _counted(tensor, kept), lambda tensor: tensor):
-        loss: Tensor = task.losses(batch).total
-    return loss, sum(kept.values())
-
-
-def _counted(tensor: Tensor, kept: dict[int, int]) -> Tensor:
-    """Notes the storage of a tensor that is kept for the backward pass; weights are there anyway."""
-    if not isinstance(tensor, nn.Parameter):
-        storage = tensor.untyped_storage()
-        kept[storage.data_ptr()] = storage.nbytes()
-    return tensor
 
 
 def _trained(task: nn.Module) -> list[nn.Parameter]:
@@ -87,13 +73,17 @@ def _entry(path: Path, name: str) -> int:
     return next((1024 * int(line.split()[1]) for line in lines if line.startswith(name)), 4 * 2**30)
 
 
+def images_that_fit(cost: StepCost, free: int) -> int:
+    """How many images of a step find room in so many bytes; 0 when not even one does."""
+    return max(0, int((SHARE * free - cost.bytes_besides) // max(cost.bytes_per_image, 1)))
+
+
 def fitting_batch(cost: StepCost, free: int, images: int, wanted: int) -> int:
     """The largest power of two that fits, at most `wanted` and half of the training images; at least one.
 
     UserError when a single image does not fit.
     """
-    room = SHARE * free - cost.bytes_besides
-    fits = int(room // max(cost.bytes_per_image, 1))
+    fits = images_that_fit(cost, free)
     if fits < 1:
         raise UserError(
             f"a step on one image keeps {cost.bytes_per_image / 2**30:.1f} GiB, and training "

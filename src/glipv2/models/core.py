@@ -20,6 +20,8 @@ from glipv2.pixels import PixelConfig
 from glipv2.structures import Features, FusedFeatures, ImageBatch, TextBatch
 from glipv2.tokenizer import TokenizerConfig
 
+BERT_PIECES = 30522  # rows of the text embeddings of BERT and of what shares its vocabulary
+
 
 @dataclass
 class ModelConfig:
@@ -43,6 +45,19 @@ class ModelConfig:
     def build_core(self) -> Core:
         """The core with random or loaded weights, as the parts' configs say."""
         return Core(self)
+
+    def without_files(self) -> ModelConfig:
+        """The architecture with random weights and the built-in word pieces: reads and fetches nothing.
+
+        The text encoder keeps BERT's vocabulary where the tokenizer would have brought one.
+        """
+        rows = {} if self.tokenizer.source == "builtin" else {"vocab_size": BERT_PIECES}
+        return replace(
+            self,
+            tokenizer=replace(self.tokenizer, source="builtin"),
+            image=replace(self.image, pretrained=False, weights=None),
+            text=replace(self.text, pretrained=False, weights=None, options={**rows, **self.text.options}),
+        )
 
 
 class Core(nn.Module):
