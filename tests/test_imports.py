@@ -62,11 +62,12 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "check_command",
         "doctor",
     ),
-    ("finetuning", "exporting", "planning", "serving", "publishing"),
+    ("finetuning", "exporting", "planning", "serving", "publishing", "demo"),
     (
         "data_command",
         "finetune_command",
         "export_command",
+        "demo_command",
         "plan_command",
         "doctor_command",
         "push_command",

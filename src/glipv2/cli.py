@@ -32,6 +32,7 @@ commands
                                                    glipv2 evaluate weights=glip_t.safetensors protocol=coco …
   predict    find names in pictures              glipv2 predict weights=runs/demo images=photo.jpg text="a cup. a dog."
   serve      an HTTP service                     glipv2 serve weights=runs/demo
+  demo       a page to try a model on            glipv2 demo weights=runs/demo open=true
   export     ONNX whose names can change         glipv2 export weights=runs/demo -o exported
   plan       parameters, memory, largest batch   glipv2 plan model=glip_t task=detection
   report     one HTML page about runs            glipv2 report runs/demo
@@ -331,6 +332,13 @@ def _export(arguments: list[str]) -> None:
     export_command(arguments)
 
 
+def _demo(arguments: list[str]) -> None:
+    from glipv2.demo_command import demo_command
+
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    demo_command(arguments)
+
+
 def _weights(arguments: list[str]) -> None:
     from glipv2.weights_command import weights_command
 
@@ -406,6 +414,7 @@ COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "report": _report,
     "finetune": _finetune,
     "serve": _serve,
+    "demo": _demo,
     "export": _export,
     "plan": _plan,
     "data": _data,

@@ -217,6 +217,22 @@ class LabelConfig:
             raise UserError(f"{self.output} is there already; remove it or give another")
 
 
+@dataclass
+class DemoConfig:
+    """`glipv2 demo KEY=VALUE …`.
+
+    weights: a run, a weights file or an hf:// address. host: 127.0.0.1 is this machine alone; 0.0.0.0 lets others
+    in. port: of the page. threshold: where the slider stands at first. open: show the page in this machine's browser.
+    """
+
+    weights: str = MISSING
+    host: str = "127.0.0.1"
+    port: int = within(1, 65535, 7860)
+    device: str = "auto"
+    threshold: float = share(0.3)
+    open: bool = False
+
+
 COMMANDS: dict[str, type] = {"train": TrainConfig, "evaluate": EvaluateConfig, "predict": PredictConfig}
 
 

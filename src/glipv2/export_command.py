@@ -11,7 +11,7 @@ from glipv2.parser import Parser
 
 HELP = """\
 Writes a detector as two ONNX graphs: text.onnx (token ids → tokens) and detector.onnx (image and tokens → raw outputs).
-Names can still be changed, sizes and batches are free. The graphs are compared with the weights on three vocabularies
+Names can still be changed, sizes and batches are free. Every graph is compared with the weights, on three vocabularies
 and two sizes; beyond the tolerance nothing is written.
 """
 EXAMPLES = """\
@@ -40,8 +40,8 @@ def export_command(arguments: Sequence[str]) -> None:
     if key != "weights" or not separator:
         raise UserError(f"expected weights=FILE, but got '{words.weights}'; glipv2 export --help shows the words")
     from glipv2.data.prompts import names_in_text
-    from glipv2.exporting.writing import export
+    from glipv2.exporting.writing import ExportConfig, export
 
-    names = list(names_in_text(words.names)) if words.names else None
-    rows = export(weights, Path(words.output), words.tolerance, names)
+    names = names_in_text(words.names) if words.names else ()
+    rows = export(weights, Path(words.output), ExportConfig(words.tolerance, tuple(names)))
     print(f"written to {words.output}; the largest difference is {max(row.worst for row in rows):.1e}")

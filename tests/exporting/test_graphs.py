@@ -57,12 +57,12 @@ def test_levels_are_halved_and_rounded_up(task: DetectionTask) -> None:
 
 
 def test_graphs_that_drift_are_refused_and_so_are_those_that_give_no_number() -> None:
-    good, bad = ParityRow(1, 1, 64, 64, 1e-6, 2e-5), ParityRow(4, 2, 96, 64, 3e-4, 1e-6)
+    good, bad = ParityRow("onnxruntime", 1, 1, 64, 64, 1e-6, 2e-5), ParityRow("onnxruntime", 4, 2, 96, 64, 3e-4, 1e-6)
     refuse_drift([good], 1e-4)
-    with pytest.raises(UserError, match=r"differ from the weights by 3\.0e-04 \(96 x 64, batch 2, 4 names\)"):
+    with pytest.raises(UserError, match=r"by 3\.0e-04 \(onnxruntime, 96 x 64, batch 2, 4 names\)"):
         refuse_drift([good, bad], 1e-4)
     with pytest.raises(UserError, match="nothing was written"):
-        refuse_drift([good, ParityRow(1, 1, 64, 64, math.nan, math.nan)], 1e-4)
+        refuse_drift([good, ParityRow("onnxruntime", 1, 1, 64, 64, math.nan, math.nan)], 1e-4)
 
 
 def test_three_vocabularies_are_compared() -> None:
@@ -72,7 +72,7 @@ def test_three_vocabularies_are_compared() -> None:
 def test_a_folder_that_is_not_empty_or_no_export_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="not empty"):
-        export("missing", tmp_path, 1e-4)
+        export("missing", tmp_path)
     pytest.importorskip("onnxruntime")
     with pytest.raises(UserError, match=r"text\.onnx is missing"):
         OnnxDetector.load(tmp_path)

@@ -20,8 +20,12 @@ TOLERANCE = 1e-4
 
 @dataclass(frozen=True)
 class ParityRow:
-    """The largest difference over all regions: of box corners as a share of the image's sides, and of scores."""
+    """The largest difference over all regions: of box corners as a share of the image's sides, and of scores.
 
+    graph: which of the exported ones.
+    """
+
+    graph: str
     names: int
     batch: int
     height: int
@@ -35,8 +39,10 @@ class ParityRow:
         return max(self.boxes, self.scores)
 
 
-def parity(task: DetectionTask, exported: ExportedDetection, vocabularies: Sequence[Vocabulary]) -> list[ParityRow]:
-    """A row a vocabulary and size, on noise whose statistics are those of pictures."""
+def parity(
+    task: DetectionTask, exported: ExportedDetection, vocabularies: Sequence[Vocabulary], graph: str
+) -> list[ParityRow]:
+    """A row a vocabulary and size, on noise whose statistics are those of pictures; graph: what to call it."""
     pixels = task.model_config.pixels
     rows = []
     generator = torch.Generator().manual_seed(0)
@@ -46,7 +52,9 @@ def parity(task: DetectionTask, exported: ExportedDetection, vocabularies: Seque
             height, width = (-(-int(pixels.short_side * side) // step) * step for side in (tall, wide))
             noise = torch.randn(batch, 3, height, width, generator=generator)
             images = ImageBatch(noise, torch.tensor([[height, width]] * batch))
-            rows += [_row(task, exported, images, prompt, vocabulary) for prompt in _prompts(task, vocabulary, batch)]
+            for prompt in _prompts(task, vocabulary, batch):
+                boxes, scores = _differences(task, exported, images, prompt)
+                rows.append(ParityRow(graph, len(vocabulary.names), batch, height, width, boxes, scores))
     return rows
 
 
@@ -57,13 +65,13 @@ def _prompts(task: DetectionTask, vocabulary: Vocabulary, batch: int) -> tuple[P
 
 
 @torch.no_grad()
-def _row(
-    task: DetectionTask, exported: ExportedDetection, images: ImageBatch, prompt: PromptBatch, vocabulary: Vocabulary
-) -> ParityRow:
+def _differences(
+    task: DetectionTask, exported: ExportedDetection, images: ImageBatch, prompt: PromptBatch
+) -> tuple[float, float]:
     size = images.pixels.shape[-2:]
     told = [_told(outputs, prompt, size, task) for outputs in (task(images, prompt), exported.raw(images, prompt.text))]
     boxes, scores = (float((own - other).abs().max()) for own, other in zip(*told, strict=True))
-    return ParityRow(len(vocabulary.names), len(images), size[0], size[1], boxes, scores)
+    return boxes, scores
 
 
 def _told(outputs: RegionOutputs, prompt: PromptBatch, size: torch.Size, task: DetectionTask) -> tuple[Tensor, Tensor]:
@@ -91,9 +99,10 @@ def vocabularies_for(own: Vocabulary) -> list[Vocabulary]:
 
 def table(rows: Sequence[ParityRow]) -> list[list[str]]:
     """A heading and a line a row."""
-    heads = [["names", "batch", "size", "boxes", "scores"]]
+    heads = [["graph", "names", "batch", "size", "boxes", "scores"]]
     return heads + [
-        [str(row.names), str(row.batch), f"{row.height} x {row.width}", f"{row.boxes:.1e}", f"{row.scores:.1e}"]
+        [row.graph, str(row.names), str(row.batch), f"{row.height} x {row.width}"]
+        + [f"{value:.1e}" for value in (row.boxes, row.scores)]
         for row in rows
     ]
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, Self
 
 import torch
 from torch import Tensor, nn
@@ -16,52 +16,83 @@ from glipv2.inference import Predictor
 from glipv2.models import ModelConfig
 from glipv2.models.heads.selection import ScoredBoxes, candidate_boxes, joined, select
 from glipv2.structures import DetectionBatch, Detections, ImageBatch, PromptBatch, RegionOutputs, TextBatch, Vocabulary
-from glipv2.tasks.base import Task
 from glipv2.tasks.detection import DetectionConfig
 from glipv2.tasks.grounding import image_by_image, in_original
 from glipv2.tokenizer import carried
 
-TEXT_FILE, DETECTOR_FILE, RECORD_FILE, PARITY_FILE = "text.onnx", "detector.onnx", "model.json", "parity.json"
+TEXT_FILE, DETECTOR_FILE, FIXED_FILE = "text.onnx", "detector.onnx", "detector_fixed.onnx"
+RECORD_FILE, PARITY_FILE = "model.json", "parity.json"
 INSTALL = 'pip install "glipv2[onnx]"'
 
+GraphFunction = Callable[..., tuple[Tensor, ...]]  # the inputs of a graph, in its order, to its outputs
 
-def opened_graph(path: Path) -> Any:
-    """An onnxruntime session of a file; UserError where the file or the library is missing."""
+
+def opened_graph(path: Path) -> GraphFunction:
+    """A file as a function of tensors; UserError where the file or the library is missing."""
+    if not path.is_file():
+        raise UserError(f"{path} is missing; expected a folder that glipv2 export wrote")
     try:
         import onnxruntime
     except ImportError as error:
         raise UserError(f"onnxruntime is not installed; {INSTALL}") from error
-    if not path.is_file():
-        raise UserError(f"{path} is missing; expected a folder that glipv2 export wrote")
-    return onnxruntime.InferenceSession(str(path), providers=onnxruntime.get_available_providers())
+    session = onnxruntime.InferenceSession(str(path), providers=onnxruntime.get_available_providers())
+    names = [one.name for one in session.get_inputs()]
+
+    def outputs(*inputs: Tensor) -> tuple[Tensor, ...]:
+        given = {name: value.numpy() for name, value in zip(names, inputs, strict=True)}
+        return tuple(torch.from_numpy(value) for value in session.run(None, given))
+
+    return outputs
+
+
+class Graphs(Protocol):
+    """What the detector of a folder computes."""
+
+    def outputs(self, pixels: Tensor, text: TextBatch) -> tuple[Tensor, Tensor, Tensor]:
+        """Alignment logits [B, R, L], box deltas [B, R, 4], centerness logits [B, R]."""
 
 
 class ExportedGraphs:
     """The two graphs as functions of tensors; the tokens of a prompt are computed once."""
 
-    def __init__(self, text: Any, detector: Any) -> None:
+    def __init__(self, text: GraphFunction, detector: GraphFunction) -> None:
         self.text, self.detector = text, detector
         self._tokens: dict[bytes, Tensor] = {}
+
+    @classmethod
+    def in_folder(cls, folder: Path) -> ExportedGraphs:
+        """Both files."""
+        return cls(opened_graph(folder / TEXT_FILE), opened_graph(folder / DETECTOR_FILE))
 
     def tokens(self, text: TextBatch) -> Tensor:
         """[B, L] ids to [B, L, T]."""
         key = text.token_ids.numpy().tobytes() + text.token_mask.numpy().tobytes()
         if key not in self._tokens:
-            inputs = {"token_ids": text.token_ids.numpy(), "token_mask": text.token_mask.numpy()}
-            self._tokens[key] = torch.from_numpy(self.text.run(None, inputs)[0])
+            (self._tokens[key],) = self.text(text.token_ids, text.token_mask)
         return self._tokens[key]
 
     def outputs(self, pixels: Tensor, text: TextBatch) -> tuple[Tensor, Tensor, Tensor]:
-        """Alignment logits, box deltas, centerness."""
-        inputs = {"pixels": pixels.numpy(), "tokens": self.tokens(text).numpy(), "token_mask": text.token_mask.numpy()}
-        alignment, deltas, centerness = (torch.from_numpy(value) for value in self.detector.run(None, inputs))
+        """See `Graphs`."""
+        alignment, deltas, centerness = self.detector(pixels, self.tokens(text), text.token_mask)
+        return alignment, deltas, centerness
+
+
+class FixedGraphs:
+    """A graph that has its prompt inside and reads no other."""
+
+    def __init__(self, detector: GraphFunction) -> None:
+        self.detector = detector
+
+    def outputs(self, pixels: Tensor, text: TextBatch) -> tuple[Tensor, Tensor, Tensor]:
+        """See `Graphs`; `text` is the prompt that stands in the graph."""
+        alignment, deltas, centerness = self.detector(pixels)
         return alignment, deltas, centerness
 
 
 class ExportedDetection(nn.Module):
     """What `Predictor` asks of a task, answered by graphs."""
 
-    def __init__(self, graphs: ExportedGraphs, model: ModelConfig, config: DetectionConfig, names: Vocabulary) -> None:
+    def __init__(self, graphs: Graphs, model: ModelConfig, config: DetectionConfig, names: Vocabulary) -> None:
         super().__init__()
         self.graphs, self.model_config, self.config = graphs, model, config
         self.vocabulary: Vocabulary | None = names
@@ -120,18 +151,14 @@ class OnnxDetector(Predictor):
     >>> found = model.detect("photo.jpg", ["red circle", "blue square"])
     """
 
-    def __init__(self, task: Task, device: str = "cpu") -> None:
-        super().__init__(task, device)
-
     @classmethod
-    def load(cls, weights: str | Path, device: str = "cpu") -> OnnxDetector:  # type: ignore[override]  # fixed graphs
+    def load(cls, weights: str | Path) -> Self:  # type: ignore[override]  # where graphs run is their runtime's choice
         """From a folder that `glipv2 export` wrote; UserError when it can't be read."""
         folder = Path(weights)
-        graphs = ExportedGraphs(opened_graph(folder / TEXT_FILE), opened_graph(folder / DETECTOR_FILE))
-        return cls(exported_task(graphs, folder / RECORD_FILE), device)
+        return cls(exported_task(ExportedGraphs.in_folder(folder), folder / RECORD_FILE), "cpu")
 
 
-def exported_task(graphs: ExportedGraphs, record_file: Path) -> Any:
+def exported_task(graphs: Graphs, record_file: Path) -> Any:
     """The task of a record with its graphs."""
     try:
         record = json.loads(record_file.read_text("utf-8"))

@@ -5,27 +5,31 @@ from __future__ import annotations
 import logging
 import shutil
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.export import Dim
 
 from glipv2.checkpoints import read_checkpoint, record_of
 from glipv2.data.prompts import PromptComposer, PromptConfig, collate_rows
 from glipv2.errors import UserError
 from glipv2.exporting.graphs import DetectorGraph, FixedGraph, TextGraph, plain_operations
-from glipv2.exporting.parity import ParityRow, parity, plain, table, vocabularies_for
+from glipv2.exporting.parity import TOLERANCE, ParityRow, parity, plain, table, vocabularies_for
 from glipv2.exporting.session import (
     DETECTOR_FILE,
+    FIXED_FILE,
     INSTALL,
     PARITY_FILE,
     RECORD_FILE,
     TEXT_FILE,
     ExportedGraphs,
+    FixedGraphs,
+    Graphs,
     exported_task,
     opened_graph,
 )
@@ -33,19 +37,31 @@ from glipv2.inference import vocabulary_of
 from glipv2.losses.glipv2 import LossConfig
 from glipv2.report.summary import show_rows
 from glipv2.runs import output_folder, write_json
+from glipv2.structures import Vocabulary
 from glipv2.tasks.base import Task
 from glipv2.tasks.detection import DetectionConfig, DetectionTask
 
 OPSET = 20
-FIXED_FILE = "detector_fixed.onnx"
 OUTPUTS = ["alignment_logits", "box_deltas", "centerness"]
 FREE = Dim.DYNAMIC
+RUNTIME = "onnxruntime"
 
 
-def export(weights: str, folder: Path, tolerance: float, names: list[str] | None = None) -> list[ParityRow]:
-    """Both graphs, their record and parity.json, all or nothing; names: a graph of these alone besides.
+@dataclass(frozen=True)
+class ExportConfig:
+    """What is written besides the two graphs, and how far they may be from the weights.
 
-    UserError where the graphs differ from the weights by more than `tolerance`.
+    names: a graph of these alone besides.
+    """
+
+    tolerance: float = TOLERANCE
+    names: tuple[str, ...] = ()
+
+
+def export(weights: str, folder: Path, config: ExportConfig | None = None) -> list[ParityRow]:
+    """The graphs, their record and parity.json, all or nothing.
+
+    UserError where the graphs differ from the weights by more than the tolerance.
     """
     if folder.exists() and any(folder.iterdir()):
         raise UserError(f"-o {folder}: is there and not empty; give a new folder")
@@ -58,7 +74,7 @@ def export(weights: str, folder: Path, tolerance: float, names: list[str] | None
         partial = folder / ".partial"
         partial.mkdir()
         try:
-            rows = _written(task, partial, tolerance, names)
+            rows = _written(task, partial, config or ExportConfig())
         except BaseException:
             shutil.rmtree(partial, ignore_errors=True)
             raise
@@ -78,10 +94,22 @@ def detector_of(task: Task) -> DetectionTask:
     return made.eval()
 
 
-def _written(task: DetectionTask, folder: Path, tolerance: float, names: list[str] | None) -> list[ParityRow]:
+def _written(task: DetectionTask, folder: Path, config: ExportConfig) -> list[ParityRow]:
     assert task.vocabulary is not None, "a loaded task carries its vocabulary"
+    write_json(folder / RECORD_FILE, record_of(task.model_config, task.config, task.vocabulary))
+    _write_graphs(task, folder, config)
+    rows = _compared(task, ExportedGraphs.in_folder(folder), folder, vocabularies_for(task.vocabulary), RUNTIME)
+    if config.names:
+        alone = FixedGraphs(opened_graph(folder / FIXED_FILE))
+        rows += _compared(task, alone, folder, [vocabulary_of(config.names)], f"{RUNTIME}, fixed names")
+    show_rows(table(rows))
+    refuse_drift(rows, config.tolerance)
+    write_json(folder / PARITY_FILE, {"tolerance": config.tolerance, "rows": plain(rows, "float32")})
+    return rows
+
+
+def _write_graphs(task: DetectionTask, folder: Path, config: ExportConfig) -> None:
     model = task.model_config
-    write_json(folder / RECORD_FILE, record_of(model, task.config, task.vocabulary))
     batch, size = 2, model.pixels.short_side // model.pixels.size_divisor * model.pixels.size_divisor
     ids, mask = torch.ones(batch, 11, dtype=torch.int64), torch.ones(batch, 11, dtype=torch.bool)
     # large enough that no level has a side of 1: an exporter takes such a side for a constant
@@ -90,39 +118,39 @@ def _written(task: DetectionTask, folder: Path, tolerance: float, names: list[st
     text, detector = TextGraph(task.core).eval(), DetectorGraph(task.core, task.regions).eval()
     with torch.no_grad():
         tokens = text(ids, mask)
-    pair = {0: FREE, 1: FREE}
-    _write(text, (ids, mask), (pair, pair), ["token_ids", "token_mask"], ["tokens"], folder / TEXT_FILE)
-    image = {0: FREE, 2: FREE, 3: FREE}
+    pair, image = {0: FREE, 1: FREE}, {0: FREE, 2: FREE, 3: FREE}
+    given = {"token_ids": (ids, pair), "token_mask": (mask, pair)}
+    _write(text, given, ["tokens"], folder / TEXT_FILE)
     with plain_operations(task):
-        words = ["pixels", "tokens", "token_mask"]
-        _write(detector, (pixels, tokens, mask), (image, pair, pair), words, OUTPUTS, folder / DETECTOR_FILE)
-        if names:
-            fixed = _fixed(task, text, detector, names)
-            _write(fixed, (pixels,), (image,), ["pixels"], OUTPUTS, folder / FIXED_FILE)
-    graphs = ExportedGraphs(opened_graph(folder / TEXT_FILE), opened_graph(folder / DETECTOR_FILE))
+        given = {"pixels": (pixels, image), "tokens": (tokens, pair), "token_mask": (mask, pair)}
+        _write(detector, given, OUTPUTS, folder / DETECTOR_FILE)
+        if config.names:
+            fixed = _fixed(task, text, detector, config.names)
+            _write(fixed, {"pixels": (pixels, image)}, OUTPUTS, folder / FIXED_FILE)
+
+
+def _compared(
+    task: DetectionTask, graphs: Graphs, folder: Path, vocabularies: Sequence[Vocabulary], runtime: str
+) -> list[ParityRow]:
     try:
-        rows = parity(task, exported_task(graphs, folder / RECORD_FILE), vocabularies_for(task.vocabulary))
+        return parity(task, exported_task(graphs, folder / RECORD_FILE), vocabularies, runtime)
     except Exception as error:  # onnxruntime's errors have no common base below it
         why = " ".join(str(error).split())[-200:]
-        raise UserError(f"onnxruntime can't run the exported graphs (… {why}); nothing was written") from error
-    show_rows(table(rows))
-    refuse_drift(rows, tolerance)
-    write_json(folder / PARITY_FILE, {"tolerance": tolerance, "rows": plain(rows, "float32")})
-    return rows
+        raise UserError(f"{runtime} can't run the exported graphs (… {why}); nothing was written") from error
 
 
 def refuse_drift(rows: list[ParityRow], tolerance: float) -> None:
     """UserError with the worst row where one is beyond tolerance; a difference that is no number is, too."""
     worst = max(rows, key=lambda row: row.worst if row.worst == row.worst else float("inf"))
     if not worst.worst <= tolerance:
+        where = f"{worst.graph}, {worst.height} x {worst.width}, batch {worst.batch}, {worst.names} names"
         raise UserError(
-            f"the exported graphs differ from the weights by {worst.worst:.1e} ({worst.height} x {worst.width}, "
-            f"batch {worst.batch}, {worst.names} names), more than {tolerance:g}; nothing was written; "
-            f"--tolerance allows more"
+            f"the exported graphs differ from the weights by {worst.worst:.1e} ({where}), more than {tolerance:g}; "
+            f"nothing was written; --tolerance allows more"
         )
 
 
-def _fixed(task: DetectionTask, text: TextGraph, detector: DetectorGraph, names: list[str]) -> FixedGraph:
+def _fixed(task: DetectionTask, text: TextGraph, detector: DetectorGraph, names: Sequence[str]) -> FixedGraph:
     tokenizer = task.model_config.tokenizer.build()
     prompts = PromptComposer(vocabulary_of(names), tokenizer, PromptConfig()).all_names()
     if len(prompts) > 1:
@@ -133,11 +161,13 @@ def _fixed(task: DetectionTask, text: TextGraph, detector: DetectorGraph, names:
 
 
 def _write(
-    graph: nn.Module, inputs: tuple[Any, ...], shapes: tuple[Any, ...], names: list[str], outputs: list[str], path: Path
+    graph: nn.Module, inputs: Mapping[str, tuple[Tensor, dict[int, Any]]], outputs: list[str], path: Path
 ) -> None:
+    """inputs: an example of each and the sides that stay open."""
+    examples, shapes = (tuple(one[place] for one in inputs.values()) for place in (0, 1))
     with _quiet():
         program = torch.onnx.export(
-            graph, inputs, dynamo=True, dynamic_shapes=shapes, input_names=names, output_names=outputs,
+            graph, examples, dynamo=True, dynamic_shapes=shapes, input_names=list(inputs), output_names=outputs,
             opset_version=OPSET, verbose=False,
         )  # fmt: skip
         assert program is not None, "the exporter of torch.export gives a program"
