@@ -6,6 +6,9 @@ STAMP  := $(VENV)/.installed
 RUN    := runs/demo
 NAMES  := a red circle. an orange square. a blue triangle. a cyan heart. an orange star. a cyan star. a purple cross. a blue ring. a yellow square. a green cross. a red star. a red ring.
 
+# Without compiled files every process that a test starts would compile what it imports, for half a minute.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: install demo bench test test-fast lint types format docs lock clean help
 
@@ -18,7 +21,7 @@ $(STAMP): requirements.lock pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
-	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --require-hashes -r requirements.lock
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	touch $(STAMP)
 
