@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import pytest
 import torch
@@ -43,6 +44,8 @@ def test_ways_that_there_are_not_are_refused(
 )
 @pytest.mark.filterwarnings("ignore")
 def test_other_ways_give_the_same_losses_and_names(model_config: ModelConfig, ways: TrainerConfig) -> None:
+    # compiling takes most of a minute a layer
+    model_config = replace(model_config, fusion=replace(model_config.fusion, layers=1))
     samples = ShapesDataset("train", 2, image_size=64)
     examples = ExampleDataset(samples, model_config.pixels, None)
     tokenizer = model_config.tokenizer.build()
