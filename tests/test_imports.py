@@ -73,6 +73,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "push_command",
         "serve_command",
         "command_help",
+        "report_command",
     ),
     ("cli",),
 )

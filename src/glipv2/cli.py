@@ -270,30 +270,9 @@ JOBS: dict[str, Callable[[Any], Any]] = {"train": _train, "evaluate": _evaluate,
 
 
 def _report(arguments: list[str]) -> None:
-    if arguments and arguments[0] in ("-h", "--help"):
-        print("usage: glipv2 report RUN [RUN …] [output=FILE]   (default: report.html in the first run's folder)")
-        print("RUN is a run's folder or a sweep's, of which all trials are shown")
-        return
-    from glipv2.report.page import write_report
+    from glipv2.report_command import report_command
 
-    runs: list[Path] = []
-    output: Path | None = None
-    for word in arguments:
-        key, given, value = word.partition("=")
-        if word.startswith("-") or (given and key != "output" and not Path(word).exists()):
-            raise UserError(f"report takes folders of runs and output=FILE, but got '{word}'")
-        if not given or key != "output":
-            runs.append(Path(word))
-        elif not value:
-            raise UserError("output=: expected a file, but got nothing; as in output=report.html")
-        else:
-            output = Path(value)
-    if not runs:
-        raise UserError("expected the folder of a run, but got none; as in glipv2 report runs/demo")
-    output = output or runs[0] / "report.html"
-    if output.is_dir():
-        raise UserError(f"output={output}: expected a file, but this is a folder; try output={output / 'report.html'}")
-    print(write_report(runs, output))
+    report_command(arguments)
 
 
 def _data(arguments: list[str]) -> None:
@@ -369,16 +348,9 @@ def _complete(arguments: list[str]) -> None:
 
 
 def _completion(arguments: list[str]) -> None:
-    from glipv2.completion import SCRIPTS, script
+    from glipv2.completion import told
 
-    if not arguments or arguments[0] in ("-h", "--help"):
-        print(
-            f"usage: glipv2 completion {'|'.join(SCRIPTS)}",
-            *(script(name).splitlines()[0] for name in SCRIPTS),
-            sep="\n",
-        )
-    else:
-        print(script(arguments[0]), end="")
+    print(told(arguments), end="")
 
 
 def _quiet_libraries() -> None:

@@ -228,3 +228,11 @@ def _module(name: str) -> tuple[ast.Module, dict[str, str]]:
         for alias in node.names
     }
     return tree, origins
+
+
+def told(arguments: list[str]) -> str:
+    """What `glipv2 completion` prints: a shell's script, or how each is used."""
+    if arguments and arguments[0] not in ("-h", "--help"):
+        return script(arguments[0])
+    lines = [f"usage: glipv2 completion {'|'.join(SCRIPTS)}", *(script(name).splitlines()[0] for name in SCRIPTS)]
+    return "\n".join([*lines, ""])

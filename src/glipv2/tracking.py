@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from pytorch_lightning.utilities import rank_zero_only
 
 from glipv2.errors import UserError, nearest
-from glipv2.report.sweep import swept_keys
+from glipv2.report.sweep import last_word, swept_keys
 from glipv2.runs import write_json
 
 if TYPE_CHECKING:
@@ -125,14 +125,8 @@ def label_of(experiment: str, folder: Path, words: Sequence[str] = ()) -> Label:
         name = experiment if folder.name == experiment else f"{experiment}/{folder.name}"
         return Label(name[:LONGEST_NAME], experiment)
     given = dict(word.lstrip("+").partition("=")[::2] for word in words if "=" in word)
-    told = [f"{_short(key, swept)}={_shown(given[key])}" for key in swept if key in given]
+    told = [f"{last_word(key, swept)}={_shown(given[key])}" for key in swept if key in given]
     return Label(" ".join([folder.name, *told])[:LONGEST_NAME], f"{experiment}/{folder.parent.name}")
-
-
-def _short(key: str, keys: Sequence[str]) -> str:
-    """A key's last word where no other key has the same."""
-    last = key.rpartition(".")[2]
-    return key if sum(other.rpartition(".")[2] == last for other in keys) > 1 else last
 
 
 def _shown(value: str) -> str:

@@ -15,7 +15,7 @@ from glipv2.report.parallel import Trial, parallel_coordinates
 from glipv2.report.run import RunFolder, is_run, natural
 from glipv2.report.scores import ScoreName, is_defined, show_score, show_seconds
 from glipv2.report.seeds import BY_CHANCE
-from glipv2.report.sweep import swept_keys
+from glipv2.report.sweep import last_word, swept_keys
 from glipv2.report.tables import sheet
 
 MOST_AXES = 8
@@ -52,7 +52,7 @@ def trial_names(runs: Sequence[RunFolder], sweep: Sweep) -> dict[str, RunFolder]
     """Trials by their folder and what was varied: "3: lr=0.001 seed=2"."""
     named = {}
     for run in runs:
-        told = [f"{_last_word(key, sweep.keys)}={_few_digits(value)}"
+        told = [f"{last_word(key, sweep.keys)}={_few_digits(value)}"
                 for key, value in zip(sweep.keys, values_of(run, sweep.keys), strict=True) if value]  # fmt: skip
         folder = run.path.relative_to(sweep.path).as_posix()
         named[f"{folder}: {' '.join(told)}"[:SHORT_NAME] if told else folder] = run
@@ -106,7 +106,7 @@ def sweep_section(runs: Mapping[str, RunFolder], sweep: Sweep | None) -> Markup:
     parts = [_best(runs, known, score)] if score and known else []
     if not known:
         parts.append(element("p", "No trial has come to a score yet.", class_="absent"))
-    drawn = element("div", parallel_coordinates([_last_word(key, keys) for key in keys], trials, title), class_="wide")
+    drawn = element("div", parallel_coordinates([last_word(key, keys) for key in keys], trials, title), class_="wide")
     parts += [drawn, element("p", _telling(len(runs), len(known)), class_="soft"), _table(runs, keys, results, score)]
     if sweep and sweep.empty:
         parts.append(element("p", f"Left nothing: {', '.join(sweep.empty)}.", class_="absent"))
@@ -193,12 +193,6 @@ def math_or_low(result: float | None) -> float:
 def _heading(title: str, class_: str, order: str | None = None) -> Markup:
     button = element("button", title, type="button")
     return element("th", button, scope="col", class_=class_ or None, aria_sort=order)
-
-
-def _last_word(key: str, keys: Sequence[str]) -> str:
-    """A key's last word where no other key has the same."""
-    last = key.rpartition(".")[2]
-    return key if sum(other.rpartition(".")[2] == last for other in keys) > 1 else last
 
 
 def _few_digits(value: str) -> str:
