@@ -184,6 +184,17 @@ def model_of(record: Mapping[str, Any], source: str) -> ModelConfig:
     return _with_tokenizer(replace(model, image=image, text=text), record.get("tokenizer"))
 
 
+def task_of(config: TrainConfig, record: Mapping[str, Any], source: str) -> Task:
+    """The task that a run with this config and record trains, on random numbers; nothing is fetched."""
+    with hushed("glipv2.models", logging.WARNING):  # that parts start from random numbers
+        model = config.tune.prepared(model_of(record, source))
+        task = config.task.build(model, config.loss, tuple(record.get("answers", ())))
+    config.tune.apply(task)
+    config.optim.freeze(task)
+    task.record = record
+    return task
+
+
 def _with_tokenizer(model: ModelConfig, serialized: str | None) -> ModelConfig:
     """The model with the tokenizer that its weights carry, wherever the original lies now."""
     if serialized is None:

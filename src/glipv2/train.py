@@ -20,7 +20,7 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from glipv2.callbacks import training_callbacks
 from glipv2.checkpoint_files import LAST, steps_in
-from glipv2.checkpoints import WEIGHTS_FILE, Checkpoint, read_checkpoint, record_of, save_weights
+from glipv2.checkpoints import WEIGHTS_FILE, Checkpoint, read_checkpoint, record_of, save_weights, task_of
 from glipv2.config import TrainConfig, to_plain
 from glipv2.data.datamodule import DataModule
 from glipv2.errors import Interrupted, UserError
@@ -36,7 +36,7 @@ from glipv2.runs import CONFIG, ENVIRONMENT, claim_folder, environment, write_js
 from glipv2.saving import LastCheckpoint
 from glipv2.tasks.base import Task
 from glipv2.tracking import end_tracking, label_of, log_facts, log_files, log_summary
-from glipv2.trainer import interrupts_as_such
+from glipv2.trainer import SHARDED, interrupts_as_such
 from glipv2.tune import trainable_parameters
 
 log = logging.getLogger(__name__)
@@ -112,6 +112,8 @@ def _fitted(
     with interruptible(lambda: f"at step {saving.saved_step} of {steps}; it is saved in {folder}", saving.path):
         trainer.fit(task, datamodule=data, ckpt_path=resume, weights_only=True)
     trained = time.perf_counter()
+    if config.trainer.strategy == SHARDED:
+        task = _gathered(config, task, saving.path)
     with interruptible(lambda: f"in the final evaluation; training is complete and saved in {folder}", saving.path):
         scores = _finish(config, folder, task, data, trainer)
     speed = next(callback.images_per_second for callback in callbacks if isinstance(callback, Throughput))
@@ -229,6 +231,13 @@ def _finish(config: TrainConfig, folder: Path, task: Task, data: DataModule, tra
         )
         scores |= score_split(task, opened, trainer, folder, split, config.gallery)
     return scores
+
+
+def _gathered(config: TrainConfig, task: Task, last: Path) -> Task:
+    """The task on whole weights, as its last checkpoint has them: those that are spread over devices stay so."""
+    whole = task_of(config, task.record, str(last))
+    whole.load_state_dict(torch.load(last, map_location="cpu", weights_only=True, mmap=True)["state_dict"])
+    return whole
 
 
 def _splits(config: TrainConfig) -> Sequence[str]:

@@ -220,6 +220,12 @@ class Task(pl.LightningModule):
         """Further numbers made of the scores; none for a single task."""
         return {}
 
+    def configure_model(self) -> None:
+        """Hands itself to a strategy that spreads weights over devices, before anything is trained."""
+        spread = getattr(self.trainer.strategy, "spread", None)
+        if spread is not None:
+            spread(self)
+
     def configure_optimizers(self) -> Any:
         """As the `optim` preset says, over all steps of the run."""
         if self.optim is None:
