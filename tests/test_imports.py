@@ -41,6 +41,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "unfinished",
         "ranks",
         "sharding",
+        "preemption",
     ),
     ("tasks",),
     ("protocols", "checking", "retention", "predicted"),

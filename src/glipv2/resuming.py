@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from omegaconf import OmegaConf
 from glipv2.checkpoint_files import fault_of, newest_whole, remove_partials
 from glipv2.config import TrainConfig, to_plain
 from glipv2.errors import UserError
+from glipv2.preemption import was_queued_again
 from glipv2.report.sweep import SWEEP_FILE
 from glipv2.runs import CONFIG, ENVIRONMENT
 
@@ -70,6 +71,19 @@ def job_of_sweep(config: TrainConfig, folder: Path) -> tuple[TrainConfig, dict[s
         log.info("%s has ended; its scores count", folder)
         return config, scores
     return replace(config, resume=str(folder)), {}
+
+
+def queued_again(config: TrainConfig, folder: Path) -> TrainConfig:
+    """The config of a SLURM job that goes on with its own folder where it was started before; else as it is."""
+    if config.resume or not was_queued_again(os.environ) or not (folder / CONFIG).is_file():
+        return config
+    return replace(config, resume=str(folder))
+
+
+def check_requeued(words: Iterable[str]) -> None:
+    """UserError where a job that is queued again would make itself another folder."""
+    if not any(word.partition("=")[0] in ("output", "resume") for word in words):
+        raise UserError("trainer.requeue: a job that is queued again has to find its run; give output=FOLDER")
 
 
 def tell_changes(config: TrainConfig, folder: Path) -> None:

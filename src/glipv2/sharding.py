@@ -7,7 +7,7 @@ this strategy has the names, shapes and states of any other, so that a run goes 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -83,6 +83,17 @@ class ShardedStrategy(ModelParallelStrategy):
             dist.all_reduce(mean)
             torch._foreach_copy_(alone, list(mean / dist.get_world_size()))
 
+    @torch.no_grad()
+    def clip(self, parameters: Iterable[nn.Parameter], bound: float) -> None:
+        """Bounds the norm of all gradients together, which `clip_grad_norm_` has to plan for first."""
+        grads = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        shares = [grad.to_local() for grad in grads if isinstance(grad, DTensor)]
+        alone = [grad for grad in grads if not isinstance(grad, DTensor)]
+        square = squares(shares, self.root_device)
+        dist.all_reduce(square)
+        norm = (square + squares(alone, self.root_device)).sqrt()
+        torch._foreach_mul_([*shares, *alone], (bound / (norm + 1e-6)).clamp(max=1.0))
+
     def on_validation_start(self) -> None:
         """Whole weights on every device, and the first rank's statistics of norms."""
         if self._task is None:
@@ -152,6 +163,13 @@ class ShardedStrategy(ModelParallelStrategy):
                 if place in state["state"]
             }
             optimizer.load_state_dict({**state, "state": spread})
+
+
+def squares(grads: Sequence[Tensor], device: torch.device) -> Tensor:
+    """The sum over all of their squares, a float32 scalar."""
+    if not grads:
+        return torch.zeros((), device=device)
+    return torch.stack(torch._foreach_norm(grads)).float().square().sum()
 
 
 def units(task: nn.Module) -> Iterator[nn.Module]:

@@ -29,9 +29,10 @@ from glipv2.facts import peak_memory, write_facts
 from glipv2.models.conventions import starting_from
 from glipv2.models.weights import load_into
 from glipv2.monitors import Throughput, model_summary, parameter_count
+from glipv2.preemption import Preemption
 from glipv2.ranks import Job, SameConfig, other_ranks
 from glipv2.report.summary import show_rows
-from glipv2.resuming import checkpoint_to_resume, job_of_sweep, run_of, tell_changes
+from glipv2.resuming import checkpoint_to_resume, job_of_sweep, queued_again, run_of, tell_changes
 from glipv2.runs import CONFIG, ENVIRONMENT, claim_folder, environment, write_json, write_metrics, write_text
 from glipv2.saving import LastCheckpoint
 from glipv2.tasks.base import Task
@@ -47,6 +48,14 @@ KEPT = ("best.ckpt", LAST)  # checkpoints that a tracker gets where it is to
 def train(config: TrainConfig, folder: Path) -> dict[str, float]:
     """Trains, evaluates the best checkpoint, and leaves everything in `folder`; returns the scores."""
     config.check()
+    if not config.trainer.requeue:
+        return _claimed(config, folder)
+    with Preemption() as preemption:
+        return _claimed(queued_again(config, folder), folder, preemption)
+
+
+def _claimed(config: TrainConfig, folder: Path, *around: Callback) -> dict[str, float]:
+    """See `train`; around: callbacks before all others."""
     config, scores = job_of_sweep(config, folder)
     if scores:
         return scores
@@ -57,7 +66,7 @@ def train(config: TrainConfig, folder: Path) -> dict[str, float]:
     # only the run that goes on may be written over; processes that a run starts for more devices claim nothing
     claim = None if goes_on or getattr(rank_zero_only, "rank", 0) > 0 else claim_folder(folder)
     try:
-        return _trained(config, folder, resume)
+        return _trained(config, folder, resume, around)
     except BaseException as end:
         early = type(end) is KeyboardInterrupt  # later ones come as Interrupted
         saved = (folder / "checkpoints" / LAST).exists()
@@ -69,7 +78,7 @@ def train(config: TrainConfig, folder: Path) -> dict[str, float]:
         raise
 
 
-def _trained(config: TrainConfig, folder: Path, resume: Path | None) -> dict[str, float]:
+def _trained(config: TrainConfig, folder: Path, resume: Path | None, around: Sequence[Callback]) -> dict[str, float]:
     """Builds everything and runs; the folder is ours."""
     start = _start(config, resume)
     if start:
@@ -84,18 +93,18 @@ def _trained(config: TrainConfig, folder: Path, resume: Path | None) -> dict[str
     try:
         if data.skipped:
             log_facts(loggers, {"skipped_records": data.skipped})
-        return _run(config, folder, task, data, loggers, resume, started)
+        return _run(config, folder, task, data, loggers, resume, around, started)
     finally:
         end_tracking(loggers)
 
 
 def _run(
     config: TrainConfig, folder: Path, task: Task, data: DataModule, loggers: list[Logger], resume: Path | None,
-    started: float,
+    around: Sequence[Callback], started: float,
 ) -> dict[str, float]:  # fmt: skip
     """Builds the trainer and begins on every rank; everything around is ready."""
-    callbacks = training_callbacks(folder, config.task.monitor, config.trainer, config.seed, bool(loggers))
-    callbacks.append(SameConfig(config))
+    own = training_callbacks(folder, config.task.monitor, config.trainer, config.seed, bool(loggers))
+    callbacks = [*around, *own, SameConfig(config)]
     trainer = config.trainer.build(folder, callbacks, loggers, config.task.skips())
     with other_ranks(trainer, Job("train", config, folder)):
         return _fitted(config, folder, task, data, trainer, loggers, callbacks, resume, started)

@@ -65,7 +65,7 @@ class TrainerConfig:
     (image, text, fusion) whose blocks compute their insides again in the backward pass instead of keeping them.
     compile: the backend of torch.compile for the encoders, the tower and the region head, as inductor ("" = not
     compiled). ema: decay of a moving average of the weights, which is then what is validated, stored and exported
-    (0 = none).
+    (0 = none). requeue: whether a SLURM job that has to make place saves, is queued again and goes on.
     """
 
     max_steps: int = at_least(-1, 1000)
@@ -84,6 +84,7 @@ class TrainerConfig:
     grad_checkpointing: list[str] = field(default_factory=list)
     compile: str = ""
     ema: float = 0.0
+    requeue: bool = False
     options: dict[str, Any] = field(default_factory=dict)
 
     def check(self) -> None:
