@@ -100,7 +100,8 @@ def test_weights_that_broke_before_are_told_apart(tmp_path: Path) -> None:
 
 
 def test_a_finite_loss_goes_on(tmp_path: Path) -> None:
-    assert StopOnNonFinite(tmp_path).on_before_backward(None, None, torch.tensor(3.0)) is None  # type: ignore[arg-type,func-returns-value]
+    trainer: Any = SimpleNamespace(strategy=None)
+    assert StopOnNonFinite(tmp_path).on_before_backward(trainer, None, torch.tensor(3.0)) is None  # type: ignore[arg-type,func-returns-value]
     assert list(tmp_path.iterdir()) == []
 
 

@@ -169,7 +169,7 @@ def squares(grads: Sequence[Tensor], device: torch.device) -> Tensor:
     """The sum over all of their squares, a float32 scalar."""
     if not grads:
         return torch.zeros((), device=device)
-    return torch.stack(torch._foreach_norm(grads)).float().square().sum()
+    return torch.stack(torch._foreach_norm(list(grads))).float().square().sum()
 
 
 def units(task: nn.Module) -> Iterator[nn.Module]:
