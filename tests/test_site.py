@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import re
-import tomllib
-from importlib.metadata import EntryPoint
 from pathlib import Path
-from types import ModuleType
-from typing import Any
 
 import pytest
 from configuration_page import page
 
-from glipv2 import config
-from glipv2.config import COMMANDS, PLUGIN_GROUPS, SCHEMAS, known_keys
+from glipv2.config import COMMANDS, SCHEMAS, known_keys
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -42,27 +37,9 @@ def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
     assert (tmp_path / "site/configuration/index.html").is_file()
 
 
-@pytest.mark.parametrize("path", [ROOT / "README.md", *sorted(DOCS.glob("*.md"))], ids=lambda path: path.name)
+@pytest.mark.parametrize("path", [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))], ids=lambda path: path.stem)
 def test_every_link_to_a_file_leads_somewhere(path: Path) -> None:
     text = re.sub(r"```.*?```", "", path.read_text("utf-8"), flags=re.DOTALL)
     for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", text):
         if not target.startswith(("http:", "https:", "mailto:")):
             assert (path.parent / target).exists(), f"{path.name}: {target}"
-
-
-def test_the_package_of_the_page_about_extending_becomes_a_choice(
-    monkeypatch: pytest.MonkeyPatch, compose: Any
-) -> None:
-    text = (DOCS / "extending.md").read_text("utf-8")
-    named, source = (re.search(rf"```{kind}\n(.*?)```", text, re.DOTALL)[1] for kind in ("toml", "python"))  # type: ignore[index]
-    module = ModuleType("mine")
-    monkeypatch.setitem(__import__("sys").modules, "mine", module)
-    exec(compile(source, "mine.py", "exec", dont_inherit=True), module.__dict__)
-    ((group, points),) = tomllib.loads(named)["project"]["entry-points"].items()
-    made = [EntryPoint(name, value, group) for name, value in points.items()]
-    monkeypatch.setattr(config, "entry_points", lambda group: made if group == made[0].group else [])
-    monkeypatch.setitem(SCHEMAS, "data", dict(SCHEMAS["data"]))
-    assert "data" in PLUGIN_GROUPS
-    settings = compose(["data=tiny", "task=detection", "model=nano", "data.train_scenes=3"])
-    assert (settings.data.train_scenes, settings.data.eval_scenes) == (3, 4)
-    assert len(settings.data.dataset("train")) == 3

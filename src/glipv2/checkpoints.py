@@ -13,7 +13,7 @@ from typing import Any
 from torch import Tensor
 
 from glipv2 import __version__
-from glipv2.config import SCHEMAS, TrainConfig, from_plain, model_preset, to_plain
+from glipv2.config import SCHEMAS, TrainConfig, from_plain, load_plugins, model_preset, to_plain
 from glipv2.data.coco_names import COCO
 from glipv2.errors import UserError, nearest
 from glipv2.hushed import hushed
@@ -155,6 +155,7 @@ def checkpoint_in(
 
 def _own(path: Path, contents: Contents, text: str) -> Checkpoint:
     """A checkpoint from the record beside its tensors."""
+    load_plugins()
     try:
         record = json.loads(text)
         task_schema = SCHEMAS["task"].get(record["task"])

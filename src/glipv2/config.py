@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib.metadata import entry_points
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -24,6 +24,7 @@ from glipv2.losses.glipv2 import LossConfig
 from glipv2.models import ModelConfig
 from glipv2.models.conventions import AS_WEIGHTS
 from glipv2.optim import OptimConfig
+from glipv2.plugins import added_to, plugged_in
 from glipv2.protocols import CocoProtocol, Flickr30kProtocol, LvisProtocol, OdinwProtocol, ProtocolConfig
 from glipv2.ranges import at_least, check_ranges, share, within
 from glipv2.tasks.base import TaskConfig
@@ -236,21 +237,25 @@ class DemoConfig:
 COMMANDS: dict[str, type] = {"train": TrainConfig, "evaluate": EvaluateConfig, "predict": PredictConfig}
 
 
-def register_schemas() -> None:
-    """Hands every schema to Hydra, those of installed plug-ins too, and the experiments by name.
+@cache
+def load_plugins() -> dict[str, dict[str, type]]:
+    """Makes what installed packages add known to `SCHEMAS`, once a process; what that was, by group."""
+    found = plugged_in(PLUGIN_GROUPS)
+    for group, added in found.items():
+        SCHEMAS[group] = added_to(SCHEMAS[group], added, group)
+    return found
 
-    A plug-in is an entry point in the group `glipv2.task`, `glipv2.data` or `glipv2.loss` that
-    names a config dataclass; it is then a choice of that group, with or without a YAML preset.
-    """
+
+def register_schemas() -> None:
+    """Hands every schema to Hydra, those of installed plug-ins too, and the experiments by name."""
     store = ConfigStore.instance()
     for name, schema in COMMANDS.items():
         store.store(name=f"{name}_schema", node=schema)
-    for group in PLUGIN_GROUPS:
-        for point in entry_points(group=f"glipv2.{group}"):
-            SCHEMAS[group][point.name] = point.load()
-            store.store(group=group, name=point.name, node=SCHEMAS[group][point.name])
+    for group, added in load_plugins().items():
         for name, schema in SCHEMAS[group].items():
             store.store(group=f"schema/{group}", name=name, node=schema)
+        for name, schema in added.items():  # a choice without a preset's file
+            store.store(group=group, name=name, node=schema)
     for name, path in experiment_files().items():
         store.store(group="experiment", name=name, node=OmegaConf.load(path), package="_global_", provider=str(path))
 

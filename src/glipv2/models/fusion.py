@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from glipv2.errors import UserError
+from glipv2.kernels import Sampling
 from glipv2.models.cross_attention import CrossAttention, ImageRows, over_tokens
-from glipv2.models.deformable import Sampling
 from glipv2.models.dyconv import DyConv
 from glipv2.ranges import at_least, share
 from glipv2.structures import TextBatch
