@@ -257,7 +257,8 @@ def register_schemas() -> None:
         for name, schema in added.items():  # a choice without a preset's file
             store.store(group=group, name=name, node=schema)
     for name, path in experiment_files().items():
-        store.store(group="experiment", name=name, node=OmegaConf.load(path), package="_global_", provider=str(path))
+        folder, _, own = f"experiment/{name}".rpartition("/")
+        store.store(group=folder, name=own, node=OmegaConf.load(path), package="_global_", provider=str(path))
 
 
 def config_folder() -> Path:

@@ -37,7 +37,8 @@ def open_data(
     for name, stream in task.streams().items():
         check_pair(stream.task, data, ["train"] * train + [split])
         feeds[name] = Feed(stream.task.needs, partial(stream.task.collator, model, data), stream.weight)
-    return DataModule(data, model.pixels, feeds, train=train, eval_split=split, seed=seed)
+    routed = task.name not in feeds
+    return DataModule(data, model.pixels, feeds, train=train, eval_split=split, seed=seed, routed=routed)
 
 
 def score_split(

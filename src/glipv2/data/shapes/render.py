@@ -131,8 +131,8 @@ def _arrow(u: Floats, v: Floats) -> Floats:
     """A shaft from below and a head that points up."""
     shaft = np.maximum(np.abs(u) - 0.24, np.maximum(-v - 0.2, v - 0.95))
     head = np.maximum(v + 0.05, (np.abs(u) - v * 0.9 - 0.88) * 0.743)
-    found: Floats = np.minimum(shaft, head)
-    return found
+    both: Floats = np.minimum(shaft, head)
+    return both
 
 
 DISTANCES: dict[str, Callable[[Floats, Floats], Floats]] = {

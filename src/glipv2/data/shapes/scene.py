@@ -10,6 +10,7 @@ import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from random import Random
 
 from glipv2.errors import UserError, nearest
@@ -78,12 +79,12 @@ class World:
     held_out: tuple[Pair, ...] = ()
     rare: tuple[Pair, ...] = ()
 
-    @property
+    @cached_property
     def pairs(self) -> tuple[Pair, ...]:
         """All of them, by colour."""
         return tuple((color, shape) for color in self.colors for shape in self.shapes)
 
-    @property
+    @cached_property
     def seen(self) -> tuple[Pair, ...]:
         """Those of training."""
         return tuple(pair for pair in self.pairs if pair not in self.held_out)
