@@ -106,7 +106,7 @@ def test_more_names_than_a_prompt_holds_are_all_asked_for(predictor: Predictor, 
     names = [f"red circle {number}" for number in range(120)]
     found = predictor.detect(picture, names)
     assert len(found) > 0
-    assert len(predictor._prompts_for(vocabulary_of(names), PromptConfig())) > 1
+    assert len(predictor._prompts.all_names(vocabulary_of(names), PromptConfig())) > 1
 
 
 def test_each_picture_can_have_names_and_words_of_its_own(predictor: Predictor, picture: Image.Image) -> None:

@@ -62,7 +62,10 @@ class Checkpoint:
         text = replace(self.model.text, pretrained=False, weights=None)
         with hushed("glipv2.models", logging.WARNING):  # that parts start from random numbers
             model = replace(self.model, image=image, text=text)
-            task = self.task.build(model, LossConfig.grounding_only(), self.answers)
+            loss = LossConfig.grounding_only()
+            if any(name.startswith("contrast.") for name in self.tensors):  # by which names are screened
+                loss.contrast.weight = 1.0
+            task = self.task.build(model, loss, self.answers)
         report = load_into(task, self.tensors, self.source, f"{self.model.name} {self.task.name} model")
         if report.missing or report.wrong_shape:
             raise UserError(f"{self.source}: these weights don't fit the model: {report}")
