@@ -27,7 +27,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("data", "models", "matching", "losses", "metrics", "report"),
     ("runs", "checkpoint_files"),
     ("folders",),
-    ("tiling",),
+    ("tiling", "given", "screening", "remembered_prompts"),
     (
         "optim",
         "trainer",

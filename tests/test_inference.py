@@ -12,7 +12,8 @@ from torch.testing import assert_close
 
 from glipv2.data.prompts import PromptConfig
 from glipv2.errors import UserError
-from glipv2.inference import Predictor, vocabulary_of
+from glipv2.given import vocabulary_of
+from glipv2.inference import Predictor
 from glipv2.structures import Detections, Vocabulary
 from glipv2.tasks.detection import DetectionTask
 

@@ -8,17 +8,16 @@ from pathlib import Path
 from typing import Any, cast, overload
 
 import torch
-from PIL.Image import Image
 from torch import Tensor
 
 from glipv2.arithmetic import Arithmetic, pick_device, told_as_compiling
 from glipv2.checkpoints import read_checkpoint
 from glipv2.config import SCHEMAS
-from glipv2.data.images import read_image, to_tensor
 from glipv2.data.noun_phrases import prompt_of_phrases
 from glipv2.data.prompts import PromptConfig, collate_rows
 from glipv2.data.unlabelled import resized_for, unknown
 from glipv2.errors import UserError, nearest
+from glipv2.given import Picture, for_each, is_single, pixels_of, vocabulary_of
 from glipv2.losses.glipv2 import LossConfig
 from glipv2.models import Core
 from glipv2.models.remembered import TextMemory
@@ -37,9 +36,6 @@ from glipv2.structures import (
 from glipv2.structures.grounded import Answers, GroundedCaptions, ImageCaption
 from glipv2.tasks.base import Task
 from glipv2.tiling import NAMED, Tiles, in_tiles, tiles_for
-from glipv2.vocabulary_prediction import VocabularyPredictor
-
-Picture = str | Path | Image | Tensor
 
 
 class Predictor:
@@ -111,7 +107,7 @@ class Predictor:
         UserError for a picture that can't be read and for no names.
         """
         count = 1 if is_single(images) else len(cast("Sequence[Picture]", images))
-        requests = list(zip(self._vocabularies(names, count), _each(prompts, count), strict=True))
+        requests = list(zip(self._vocabularies(names, count), for_each(prompts, count), strict=True))
         task = self.task_for("detection")
         task.vocabulary = requests[0][0] if requests else None  # labels are those of each prompt's own, given below
 
@@ -309,11 +305,11 @@ class Predictor:
                 def seen(pieces: Sequence[Tensor], of: int = number) -> list[Any]:
                     return look([of] * len(pieces), pieces)
 
-                found.append(in_tiles(_pixels_of(picture), tiles, seen, batch_size))
+                found.append(in_tiles(pixels_of(picture), tiles, seen, batch_size))
             return found
         found = []
         for start in range(0, len(pictures), batch_size):
-            tensors = [_pixels_of(picture) for picture in pictures[start : start + batch_size]]
+            tensors = [pixels_of(picture) for picture in pictures[start : start + batch_size]]
             found += look(range(start, start + len(tensors)), tensors)
         return found
 
@@ -358,32 +354,36 @@ class Predictor:
         return collate_rows([self._prompts.some_names(*requests[0], own) for own in labels], self._tokenizer)
 
 
-def is_single(images: Picture | Sequence[Picture]) -> bool:
-    """Whether one picture is meant, and not a sequence of them."""
-    return isinstance(images, (str, Path, Image, Tensor))
+class VocabularyPredictor:
+    """A model with one vocabulary; `detect` gives what `Predictor.detect` gives for its names.
 
+    vocabulary: the names and their ids; screen: see there. UserError for a name that is longer than a prompt may be.
+    """
 
-def _each(prompts: PromptConfig | Sequence[PromptConfig] | None, count: int) -> list[PromptConfig]:
-    if prompts is None or isinstance(prompts, PromptConfig):
-        return [prompts or PromptConfig()] * count
-    if len(prompts) != count:
-        raise UserError(f"expected a PromptConfig for each of {count} pictures, but got {len(prompts)}")
-    return list(prompts)
+    def __init__(
+        self, predictor: Predictor, vocabulary: Vocabulary, prompts: PromptConfig | None = None, screen: int = 0
+    ) -> None:
+        self.vocabulary = vocabulary
+        self.screen = screen
+        self._predictor = predictor
+        self._prompts = prompts or PromptConfig()
+        predictor.read_prompts(vocabulary, self._prompts)
 
+    @overload
+    def detect(  # type: ignore[overload-overlap]
+        self, images: Picture, *, threshold: float = ..., batch_size: int = ...
+    ) -> Detections: ...
 
-def vocabulary_of(names: Sequence[str]) -> Vocabulary:
-    """Names asked for by a user, ids counting from 1; UserError when there is none or one comes twice."""
-    if isinstance(names, str):
-        raise UserError(f"expected a list of names, but got the text '{names}'; write [\"{names}\"]")
-    strange = next((name for name in names if not isinstance(name, str)), None)
-    if strange is not None:
-        raise UserError(f"expected names, but got {strange!r} among them; give texts only, or a list for each picture")
-    return Vocabulary(tuple(names))
+    @overload
+    def detect(
+        self, images: Sequence[Picture], *, threshold: float = ..., batch_size: int = ...
+    ) -> list[Detections]: ...
 
-
-def _pixels_of(picture: Picture) -> Tensor:
-    if isinstance(picture, Tensor):
-        if picture.dtype != torch.uint8 or picture.ndim != 3 or picture.shape[0] != 3:
-            raise UserError(f"expected a uint8 tensor [3, H, W], but got {picture.dtype} {list(picture.shape)}")
-        return picture
-    return to_tensor(picture.convert("RGB") if isinstance(picture, Image) else read_image(picture))
+    def detect(
+        self, images: Picture | Sequence[Picture], *, threshold: float = 0.0, batch_size: int = 8
+    ) -> Detections | list[Detections]:
+        """Objects of these names, in each picture's own pixels; one picture gives one result, a list a list."""
+        return self._predictor.detect(
+            images, self.vocabulary.names, prompts=self._prompts, threshold=threshold, batch_size=batch_size,
+            screen=self.screen,
+        )  # fmt: skip
