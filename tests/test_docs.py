@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 DOCS = Path(__file__).parent.parent / "docs"
-PAGES = ("protocols.md", "glip.md", "tutorials.md")
+PAGES = ("protocols.md", "glip.md")
 COMMANDS = [
     (page, line)
     for page in PAGES

@@ -63,13 +63,21 @@ def test_a_library_that_breaks_does_not_end_the_doctor(monkeypatch: pytest.Monke
     def breaks(*_: Any) -> None:
         raise RuntimeError("operator torchvision::nms does not exist in /home/ada/lib/_C.so")
 
-    monkeypatch.setattr("torchvision.ops.nms", breaks)
+    monkeypatch.setattr(torch.ops, "load_library", breaks)
     monkeypatch.setattr("torch.cuda.device_count", breaks)
     found = told()
     assert found["kernels"] == {"suppression": "broken"}
     assert found["problems"] == [
         "devices: RuntimeError (operator torchvision::nms does not exist in PATH); install this package anew",
         "torchvision does not go with this torch (RuntimeError); pip install --upgrade torch torchvision",
+    ]
+
+
+def test_a_torchvision_for_another_cuda_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.version, "cuda", "9.1")
+    monkeypatch.setattr(torch.ops.torchvision, "_cuda_version", lambda: 13020)
+    assert told()["problems"] == [
+        "torchvision does not go with this torch (RuntimeError); pip install --upgrade torch torchvision"
     ]
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ast
+import builtins
 import os
 import subprocess
 import sys
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,13 +21,13 @@ SOURCE = Path(glipv2.__file__).parent
 # within a floor only what BESIDE lists.
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("__init__", "errors", "hushed"),
-    ("ranges", "hub", "extras", "completion"),
+    ("ranges", "hub", "extras", "completion", "kernels", "plugins"),
     ("structures",),
     ("tokenizer", "pixels", "precision", "activations"),
     ("data", "models", "matching", "losses", "metrics", "report"),
     ("runs", "checkpoint_files"),
     ("folders",),
-    ("tiling",),
+    ("tiling", "given", "screening", "remembered_prompts"),
     (
         "optim",
         "trainer",
@@ -203,3 +205,26 @@ print(sorted(heavy & set(sys.modules)))
 def test_the_package_itself_is_light_too() -> None:
     result = run_python("import sys, glipv2; print(sorted({'torch', 'hydra'} & set(sys.modules)), glipv2.load)")
     assert result.stdout.startswith("[] <function load")
+
+
+def test_of_what_is_heavy_the_doctor_imports_torch_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    from glipv2 import doctor
+
+    asked: set[str] = set()
+    given = builtins.__import__
+
+    def noting(name: str, scope: Any = None, *others: Any, **more: Any) -> Any:
+        if (scope or {}).get("__name__", "").startswith("glipv2"):
+            asked.add(name)
+        return given(name, scope, *others, **more)
+
+    monkeypatch.setattr("builtins.__import__", noting)
+    monkeypatch.setattr("urllib.request.urlopen", lambda *_, **__: (_ for _ in ()).throw(OSError()))
+    list(doctor.examined())
+    own = {"doctor", *(name.removeprefix("glipv2.") for name in asked if name.startswith("glipv2."))}
+    found = {other for module in own for other in imports().get(module, set())} | asked
+    assert {name.split(".")[1] for name in found if name.startswith("glipv2.")} <= {
+        "__version__", "extras", "kernels", "precision",
+    }  # fmt: skip
+    heavy = {name.split(".")[0] for name in asked} - set(sys.stdlib_module_names)
+    assert heavy == {"glipv2", "torch", "huggingface_hub"}

@@ -29,7 +29,14 @@ def test_steps_fall_at_67_and_89_percent() -> None:
     assert found == pytest.approx([1, 1, 0.1, 0.1, 0.01, 0.01])
 
 
-@pytest.mark.parametrize("schedule", ["cosine", "steps", "constant"])
+def test_a_trapezoid_falls_in_its_last_fifth_alone_so_that_a_run_can_be_prolonged() -> None:
+    config = OptimConfig(warmup_steps=10, schedule="trapezoid", final_lr_factor=0.1)
+    assert [config.factor(step, 100) for step in (0, 10, 80)] == pytest.approx([0.1, 1, 1])
+    assert [config.factor(step, 100) for step in (90, 100, 300)] == pytest.approx([0.55, 0.1, 0.1])
+    assert [config.factor(step, 1000) for step in range(80)] == [config.factor(step, 100) for step in range(80)]
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "steps", "constant", "trapezoid"])
 def test_a_run_shorter_than_its_warm_up_or_of_no_steps_has_finite_rates(schedule: str) -> None:
     config = OptimConfig(warmup_steps=100, schedule=schedule)
     assert [config.factor(step, total) > 0 for step, total in ((0, 0), (5, 5), (99, 50))] == [True] * 3

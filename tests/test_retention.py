@@ -12,7 +12,7 @@ import pytest
 from glipv2.errors import UserError
 from glipv2.losses.glipv2 import LossConfig
 from glipv2.models import ModelConfig
-from glipv2.retention import check_comparable, retained, retention_rows
+from glipv2.retention import comparable, retained, retention_rows
 from glipv2.tasks.detection import DetectionConfig
 from glipv2.tasks.joint import JointConfig
 from glipv2.tasks.phrase_grounding import PhraseGroundingConfig
@@ -44,9 +44,12 @@ def test_weights_with_no_number_in_common_are_refused(model_config: ModelConfig)
     grounder = PhraseGroundingConfig().build(model_config, LossConfig())
     detector = DetectionConfig().build(model_config, LossConfig())
     with pytest.raises(UserError, match=r"before=old.*phrase_grounding, the others for detection.*protocol="):
-        check_comparable(grounder, detector, "old")
+        comparable(grounder, detector, "old")
     both = JointConfig(weights={"detection": 1.0, "phrase_grounding": 1.0}).build(model_config, LossConfig())
-    check_comparable(both, detector, "old")
+    measured = comparable(both, detector, "old")  # its data need not have phrases
+    assert list(measured.subtasks()) == ["detection"]
+    assert measured.get_submodule("core") is both.get_submodule("core")
+    assert comparable(detector, both, "old") is detector
 
 
 @pytest.mark.slow

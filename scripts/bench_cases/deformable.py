@@ -12,7 +12,8 @@ from torch import Tensor
 from bench_cases.bench import Bench
 from bench_cases.clock import Work
 from bench_cases.result import Row, ratio_row, skipped, time_rows
-from glipv2.models.deformable import TAPS, Sampling, deformed
+from glipv2.kernels import Sampling
+from glipv2.models.deformable import TAPS, deformed
 from glipv2.models.dyconv import OFFSETS, ModulatedConv
 
 SIZES = ((16, 128, 16, 16), (1, 256, 100, 168))  # [B, D, H, W]

@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 def load(weights: str | Path, device: str = "auto") -> Predictor:
     """A trained model from a run folder or a weights file, ready to use.
 
-    >>> model = glipv2.load("runs/demo")
-    >>> found = model.detect("photo.jpg", ["red circle", "blue square"])
+    Examples:
+        >>> model = glipv2.load("runs/demo")
+        >>> found = model.detect("photo.jpg", ["red circle", "blue square"])
     """
     from glipv2.inference import Predictor  # torch is only imported when it is used
 
@@ -27,7 +28,8 @@ def load(weights: str | Path, device: str = "auto") -> Predictor:
 def from_pretrained(name: str | Path, device: str = "auto") -> Predictor:
     """A model from the hub by its name, or from a folder that `glipv2 push` or `save_pretrained` wrote.
 
-    >>> model = glipv2.from_pretrained("NAME/MODEL")
+    Examples:
+        >>> model = glipv2.from_pretrained("NAME/MODEL")
     """
     from glipv2 import publishing
 

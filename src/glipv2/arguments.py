@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, cast
 
@@ -19,7 +19,16 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, ListConfig, OmegaConf, read_write
 from omegaconf.errors import OmegaConfBaseException
 
-from glipv2.config import COMMANDS, TrainConfig, config_folder, hint, known_keys, register_schemas, typed
+from glipv2.config import (
+    COMMANDS,
+    TrainConfig,
+    config_folder,
+    experiment_files,
+    hint,
+    known_keys,
+    register_schemas,
+    typed,
+)
 from glipv2.errors import UserError, nearest
 from glipv2.report.sweep import SWEEP_FILE
 from glipv2.runs import ENVIRONMENT
@@ -149,7 +158,10 @@ def _about_groups(text: str, command: str) -> str | None:
     options = re.search(r"Available options in '([^']+)':\n((?:\t\S+\n?)+)", text)
     if missing and options:
         group, name = options.group(1), missing.group(1).removeprefix(options.group(1) + "/")
-        return f"{group}={name}: no such preset; {nearest(name, options.group(2).split())}"
+        known: Collection[str] = options.group(2).split()
+        if group.partition("/")[0] == "experiment":  # whose names may hold folders, which Hydra takes for groups
+            group, name, known = "experiment", missing.group(1).removeprefix("experiment/"), experiment_files()
+        return f"{group}={name}: no such preset; {nearest(name, known)}"
     wrong = re.search(r"Could not override '([^']+)'", text)
     if wrong is None:
         return None

@@ -13,7 +13,7 @@ from typing import Any
 from torch import Tensor
 
 from glipv2 import __version__
-from glipv2.config import SCHEMAS, TrainConfig, from_plain, model_preset, to_plain
+from glipv2.config import SCHEMAS, TrainConfig, from_plain, load_plugins, model_preset, to_plain
 from glipv2.data.coco_names import COCO
 from glipv2.errors import UserError, nearest
 from glipv2.hushed import hushed
@@ -62,7 +62,10 @@ class Checkpoint:
         text = replace(self.model.text, pretrained=False, weights=None)
         with hushed("glipv2.models", logging.WARNING):  # that parts start from random numbers
             model = replace(self.model, image=image, text=text)
-            task = self.task.build(model, LossConfig.grounding_only(), self.answers)
+            loss = LossConfig.grounding_only()
+            if any(name.startswith("contrast.") for name in self.tensors):  # by which names are screened
+                loss.contrast.weight = 1.0
+            task = self.task.build(model, loss, self.answers)
         report = load_into(task, self.tensors, self.source, f"{self.model.name} {self.task.name} model")
         if report.missing or report.wrong_shape:
             raise UserError(f"{self.source}: these weights don't fit the model: {report}")
@@ -155,6 +158,7 @@ def checkpoint_in(
 
 def _own(path: Path, contents: Contents, text: str) -> Checkpoint:
     """A checkpoint from the record beside its tensors."""
+    load_plugins()
     try:
         record = json.loads(text)
         task_schema = SCHEMAS["task"].get(record["task"])

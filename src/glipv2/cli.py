@@ -208,9 +208,11 @@ def _rank() -> None:
 
 def _work(job: Job) -> dict[str, float]:
     """One job on this rank, whose config is complete."""
+    from glipv2.config import load_plugins
     from glipv2.evaluate import evaluate
     from glipv2.train import train
 
+    load_plugins()  # where another process composed
     _quiet_libraries()
     if job.command == "evaluate":
         return evaluate(job.config)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import fields
-from importlib.metadata import entry_points
 from inspect import getdoc
 from pathlib import Path
 from textwrap import fill
@@ -12,7 +11,7 @@ from textwrap import fill
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from glipv2.config import COMMANDS, PLUGIN_GROUPS, SCHEMAS, config_folder, experiment_files
+from glipv2.config import COMMANDS, SCHEMAS, config_folder, experiment_files, load_plugins
 
 WIDTH = 110  # characters of a line
 TEXTS = {
@@ -67,8 +66,8 @@ def _groups(command: str) -> Iterator[str]:
     known = {field.name for field in fields(COMMANDS[command])}
     for folder in sorted(path for path in config_folder().iterdir() if path.is_dir() and path.name in known):
         presets = {path.stem: _about(folder.name, path) for path in sorted(folder.glob("*.yaml"))}
-        if folder.name in PLUGIN_GROUPS:
-            presets |= {point.name: "" for point in entry_points(group=f"glipv2.{folder.name}")}
+        for name, schema in load_plugins().get(folder.name, {}).items():
+            presets[name] = _said(schema, f"{folder.name}={name}")
         yield from _listed(folder.name, presets)
     if command == "train":
         yield from _listed("experiment", {name: _opening(path) for name, path in experiment_files().items()})
@@ -87,8 +86,12 @@ def _about(group: str, path: Path) -> str:
     text = _opening(path)
     if text or path.stem not in SCHEMAS.get(group, {}):
         return text
-    said = (getdoc(SCHEMAS[group][path.stem]) or "").partition("\n")[0]
-    return said.removeprefix(f"`{group}={path.stem}`").lstrip(":. ")
+    return _said(SCHEMAS[group][path.stem], f"{group}={path.stem}")
+
+
+def _said(schema: type, words: str) -> str:
+    """The first line about a schema, without the words that choose it."""
+    return (getdoc(schema) or "").partition("\n")[0].removeprefix(f"`{words}`").lstrip(":. ")
 
 
 def _opening(path: Path) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib.metadata import entry_points
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -24,6 +24,7 @@ from glipv2.losses.glipv2 import LossConfig
 from glipv2.models import ModelConfig
 from glipv2.models.conventions import AS_WEIGHTS
 from glipv2.optim import OptimConfig
+from glipv2.plugins import added_to, plugged_in
 from glipv2.protocols import CocoProtocol, Flickr30kProtocol, LvisProtocol, OdinwProtocol, ProtocolConfig
 from glipv2.ranges import at_least, check_ranges, share, within
 from glipv2.tasks.base import TaskConfig
@@ -148,7 +149,8 @@ class PredictConfig:
     predict, each on a device of its own (with device=cpu: each with its part of the cores). on_error: "raise"
     ends at the first broken picture, "skip" leaves such out and tells. precision, compile, channels_last: see
     `Arithmetic`. tile: side in pixels of the tiles in which large pictures are looked at besides, 0 = none; overlap: of
-    tiles, as a share. every: of a video each n-th frame is looked at.
+    tiles, as a share. every: of a video each n-th frame is looked at. screen: of hundreds of names only the so many
+    likeliest are looked for in a picture, which is inexact (0 = all, see docs/performance.md).
     """
 
     weights: str = MISSING
@@ -167,6 +169,7 @@ class PredictConfig:
     tile: int = at_least(0, 0)
     overlap: float = within(0, 0.9, 0.25)
     every: int = at_least(1, 1)
+    screen: int = at_least(0, 0)
     draw: bool = True
     on_error: str = "raise"
 
@@ -236,23 +239,28 @@ class DemoConfig:
 COMMANDS: dict[str, type] = {"train": TrainConfig, "evaluate": EvaluateConfig, "predict": PredictConfig}
 
 
-def register_schemas() -> None:
-    """Hands every schema to Hydra, those of installed plug-ins too, and the experiments by name.
+@cache
+def load_plugins() -> dict[str, dict[str, type]]:
+    """Makes what installed packages add known to `SCHEMAS`, once a process; what that was, by group."""
+    found = plugged_in(PLUGIN_GROUPS)
+    for group, added in found.items():
+        SCHEMAS[group] = added_to(SCHEMAS[group], added, group)
+    return found
 
-    A plug-in is an entry point in the group `glipv2.task`, `glipv2.data` or `glipv2.loss` that
-    names a config dataclass; it is then a choice of that group, with or without a YAML preset.
-    """
+
+def register_schemas() -> None:
+    """Hands every schema to Hydra, those of installed plug-ins too, and the experiments by name."""
     store = ConfigStore.instance()
     for name, schema in COMMANDS.items():
         store.store(name=f"{name}_schema", node=schema)
-    for group in PLUGIN_GROUPS:
-        for point in entry_points(group=f"glipv2.{group}"):
-            SCHEMAS[group][point.name] = point.load()
-            store.store(group=group, name=point.name, node=SCHEMAS[group][point.name])
+    for group, added in load_plugins().items():
         for name, schema in SCHEMAS[group].items():
             store.store(group=f"schema/{group}", name=name, node=schema)
+        for name, schema in added.items():  # a choice without a preset's file
+            store.store(group=group, name=name, node=schema)
     for name, path in experiment_files().items():
-        store.store(group="experiment", name=name, node=OmegaConf.load(path), package="_global_", provider=str(path))
+        folder, _, own = f"experiment/{name}".rpartition("/")
+        store.store(group=folder, name=own, node=OmegaConf.load(path), package="_global_", provider=str(path))
 
 
 def config_folder() -> Path:

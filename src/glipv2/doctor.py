@@ -1,6 +1,7 @@
 """`glipv2 doctor`: what is installed here, on what it runs, which kernels it takes, and what is missing.
 
-Made to be pasted into an issue: no paths, no names of people or machines, no values of secrets.
+Made to be pasted into an issue: no paths, no names of people or machines, no values of secrets. Versions are read from
+what is installed, not imported; torch alone is, and torchvision's operators as the library that they lie in.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ import shutil
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from glipv2 import __version__
@@ -21,6 +24,7 @@ PATIENCE = 3.0  # seconds for the hub to answer, name look-up included
 REFUSED = ("2.6.2", "2.6.3")  # of pytorch-lightning: sister packages of these versions carried malware
 VARIABLES = ("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "HF_HUB_OFFLINE", "TORCH_COMPILE_DISABLE")
 PLAIN = re.compile(r"[\d,]{1,20}|true|false|online|offline|disabled|dryrun|run", re.IGNORECASE)
+TOKENS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_OIDC_RESOURCE")
 GLIP_T = {"heads": 8, "attention_width": 2048, "image_width": 256}
 GLIP_T_POSITIONS = 22_300  # of the pyramid of a picture of 800 x 1333
 TEXT_LIMIT = 256
@@ -101,18 +105,13 @@ def _kernels() -> Section:
     import torch
 
     try:
-        import torchvision
-
-        boxes = torch.tensor([[0.0, 0.0, 2.0, 2.0], [0.0, 0.0, 2.0, 2.0]])
-        suppression = "torchvision" if len(torchvision.ops.nms(boxes, torch.ones(2), 0.5)) == 1 else "wrong"
-        problems = ()
+        suppression = _suppression()
     except Exception as error:  # a mismatched pair fails in many ways
         told = (
             f"torchvision does not go with this torch ({type(error).__name__}); pip install --upgrade torch torchvision"
         )
         return Section("kernels", {"suppression": "broken"}, (told,))
-    from glipv2.models.cross_attention import folding_is_cheaper
-    from glipv2.models.deformable import Sampling
+    from glipv2.kernels import Sampling, folding_is_cheaper
     from glipv2.precision import resolved_precision
 
     kinds = [kind for kind, there in (("cpu", True), ("cuda", torch.cuda.is_available())) if there]
@@ -128,7 +127,24 @@ def _kernels() -> Section:
         way = Sampling.AUTO.on(torch.device(kind))
         rows[f"deformable convolution on {kind}"] = ways.get(way, way.value)
         rows[f"precision=auto on {kind}"] = resolved_precision("auto", kind)
-    return Section("kernels", rows, problems)
+    return Section("kernels", rows)
+
+
+def _suppression() -> str:
+    """Whose operator it is, after it was tried. Importing torchvision takes as long as importing torch."""
+    import torch
+
+    found = find_spec("torchvision")
+    libraries = sorted(Path(found.origin).parent.glob("_C*")) if found is not None and found.origin else []
+    if not libraries:  # laid out as in no release so far
+        import torchvision  # noqa: F401
+    else:
+        torch.ops.load_library(libraries[0])
+    built_for = str(torch.ops.torchvision._cuda_version())  # 13020 for 13.2, -1 without CUDA
+    if built_for != "-1" and torch.version.cuda and built_for[:2] != torch.version.cuda.partition(".")[0]:
+        raise RuntimeError("torch and torchvision are built for different versions of CUDA")
+    boxes = torch.tensor([[0.0, 0.0, 2.0, 2.0], [0.0, 0.0, 2.0, 2.0]])
+    return "torchvision" if len(torch.ops.torchvision.nms(boxes, torch.ones(2), 0.5)) == 1 else "wrong"
 
 
 def _compiler() -> bool:
@@ -156,12 +172,13 @@ def _hub() -> Section:
     from urllib.error import HTTPError
     from urllib.request import Request, urlopen
 
-    from huggingface_hub import constants, get_token
+    from huggingface_hub import constants
 
+    token = any(os.environ.get(name) for name in TOKENS) or Path(constants.HF_TOKEN_PATH).is_file()
     own = constants.ENDPOINT.rstrip("/") != "https://huggingface.co"
     rows = {
         "address": "an own one (HF_ENDPOINT)" if own else "the public one",
-        "token": "set" if get_token() else "none; needed for glipv2 push and for private models",
+        "token": "set" if token else "none; needed for glipv2 push and for private models",
     }
     if constants.HF_HUB_OFFLINE:
         rows["reachable"] = "not tried: HF_HUB_OFFLINE is set"

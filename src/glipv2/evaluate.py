@@ -21,7 +21,7 @@ from glipv2.models import ModelConfig
 from glipv2.models.fetch import is_address
 from glipv2.ranks import Job, other_ranks
 from glipv2.report.summary import show_rows, summary_rows
-from glipv2.retention import check_comparable, retained, retention_rows, write_retention
+from glipv2.retention import comparable, retained, retention_rows, write_retention
 from glipv2.runs import output_folder, write_metrics
 from glipv2.tasks.base import Task, TaskConfig
 from glipv2.trainer import compile_parts, interrupts_as_such
@@ -37,7 +37,8 @@ def open_data(
     for name, stream in task.streams().items():
         check_pair(stream.task, data, ["train"] * train + [split])
         feeds[name] = Feed(stream.task.needs, partial(stream.task.collator, model, data), stream.weight)
-    return DataModule(data, model.pixels, feeds, train=train, eval_split=split, seed=seed)
+    routed = task.name not in feeds
+    return DataModule(data, model.pixels, feeds, train=train, eval_split=split, seed=seed, routed=routed)
 
 
 def score_split(
@@ -101,7 +102,7 @@ def evaluate(config: EvaluateConfig) -> dict[str, float]:
     before = read_checkpoint(earlier).build() if earlier else None
     protocol = config.protocol.name != "none"
     if before is not None and not protocol:
-        check_comparable(before, task, str(config.before))
+        before = comparable(before, task, str(config.before))
     beside = Path() if is_address(config.weights) else source.parent  # not into the hub's cache
     folder = (
         Path(config.output)

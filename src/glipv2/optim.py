@@ -13,7 +13,8 @@ from glipv2.errors import UserError, nearest
 from glipv2.models.recompute import blocks_of
 from glipv2.ranges import at_least, within
 
-SCHEDULES = ("cosine", "steps", "constant")
+SCHEDULES = ("cosine", "steps", "constant", "trapezoid")
+LAST_PART = 0.2  # of a trapezoid
 
 
 @dataclass
@@ -23,7 +24,9 @@ class OptimConfig:
     text_lr_factor and image_lr_factor: learning rate of the text encoder and of the image backbone relative to
     `lr`; 0 freezes that part. lr_factors: the same for parameters whose names begin with a key ("chooser",
     "core.fusion"; the longest counts, and overrules the former two). schedule: "cosine" to `final_lr_factor`,
-    "steps" (×0.1 at 67 % and 89 %, as GLIP's recipe), or "constant". warmup_steps count from 0. Norms and
+    "steps" (×0.1 at 67 % and 89 %, as GLIP's recipe), "constant", or "trapezoid": the whole rate until the last
+    fifth, in which it falls in a straight line to `final_lr_factor`; from a checkpoint before that a run may be
+    resumed with more steps as if it had been planned so. warmup_steps count from 0. Norms and
     biases get no decay. layer_decay: what the learning rate falls by with each layer of an encoder below its last
     (1 = all layers learn alike).
     """
@@ -68,6 +71,9 @@ class OptimConfig:
             return self.final_lr_factor + (1 - self.final_lr_factor) * (1 + math.cos(math.pi * progress)) / 2
         if self.schedule == "steps":
             return 0.1 ** sum(step / max(total_steps, 1) >= mark for mark in (0.67, 0.89))
+        if self.schedule == "trapezoid":
+            left = min((1 - step / max(total_steps, 1)) / LAST_PART, 1.0)
+            return self.final_lr_factor + (1 - self.final_lr_factor) * max(left, 0.0)
         return 1.0
 
     def _groups(self, module: nn.Module) -> list[dict[str, object]]:

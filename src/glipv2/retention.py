@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from glipv2.errors import UserError
+from glipv2.losses.glipv2 import LossConfig
 from glipv2.runs import write_json
 from glipv2.tasks.base import Task
 
@@ -13,14 +14,20 @@ FILE = "retention.json"
 HEADING = ["number", "before", "after", "kept"]
 
 
-def check_comparable(before: Task, after: Task, source: str) -> None:
-    """UserError when nothing that one is measured by is measured of the other."""
+def comparable(before: Task, after: Task, source: str) -> Task:
+    """The earlier weights as they can be measured beside others: without tasks that those were not trained for.
+
+    Data for one task may hold nothing for another. UserError when no task is common to both.
+    """
     if not set(before.subtasks()) & set(after.subtasks()):
         known, wanted = (", ".join(task.subtasks()) for task in (before, after))
         raise UserError(
             f"before={source}: these weights are for {known}, the others for {wanted}: no number is common to them; "
             f"compare their boxes on one data set with protocol="
         )
+    if set(before.subtasks()) <= set(after.subtasks()):
+        return before
+    return after.config.assemble(before.parts(), LossConfig.grounding_only()).eval()
 
 
 def retained(before: Mapping[str, float], after: Mapping[str, float]) -> dict[str, dict[str, float]]:

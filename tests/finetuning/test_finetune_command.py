@@ -10,33 +10,15 @@ from typing import Any
 
 import pytest
 import torch
-from PIL import Image
 from safetensors.torch import load_file
+from shape_photos import write_photos
 
 from glipv2.checkpoints import WEIGHTS_FILE, record_of, save_weights
-from glipv2.data.shapes import ShapesDataset
 from glipv2.structures import Vocabulary
 from glipv2.tasks.detection import DetectionTask
 
 Command = Callable[..., Any]
 QUICK = ("trainer.max_steps=2", "trainer.progress=false", "trainer.accelerator=cpu", "tracking=off", "data.workers=0")
-
-
-def write_photos(folder: Path, count: int = 6) -> Path:
-    """Shape scenes as somebody's COCO file: one name, "thing"."""
-    folder.mkdir(parents=True)
-    scenes = ShapesDataset("val", count, image_size=64)
-    images, annotations = [], []
-    for index in range(count):
-        sample, truth = scenes[index], scenes.truth(index)
-        Image.fromarray(sample.image.permute(1, 2, 0).numpy()).save(folder / f"{index}.png")
-        images.append({"id": index, "file_name": f"{index}.png", "width": 64, "height": 64})
-        for x1, y1, x2, y2 in truth.boxes.tolist():
-            box = {"bbox": [x1, y1, x2 - x1, y2 - y1], "image_id": index, "category_id": 5}
-            annotations.append({"id": len(annotations), **box})
-    content = {"images": images, "annotations": annotations, "categories": [{"id": 5, "name": "thing"}]}
-    (folder / "instances.json").write_text(json.dumps(content))
-    return folder / "instances.json"
 
 
 @pytest.fixture

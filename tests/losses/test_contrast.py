@@ -92,6 +92,16 @@ def test_a_class_of_the_same_name_elsewhere_is_positive_and_a_caption_is_not() -
     assert targets[4].nonzero().tolist() == [[2, 2], [2, 3]]
 
 
+def test_without_propagation_only_a_regions_own_words_are_positive() -> None:
+    regions, words = case()
+    targets = contrast_targets(regions, words, propagate=False).reshape(5, 3, LENGTH)
+    assert targets[1].nonzero().tolist() == [[0, 3]]
+    assert targets[2].nonzero().tolist() == [[1, 1]]
+    alone = contrast_loss(regions, replace(words, classes=torch.zeros_like(words.classes)))
+    assert contrast_loss(regions, words, propagate=False).item() == pytest.approx(alone.item(), rel=1e-6)
+    assert alone.item() != pytest.approx(contrast_loss(regions, words).item(), rel=1e-3)
+
+
 def test_a_name_has_one_identity_in_every_data_set_and_process() -> None:
     assert class_identity("Dog") == class_identity("dog ") == DOG
     assert len({class_identity(f"name {index}") for index in range(5000)}) == 5000

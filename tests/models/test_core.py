@@ -12,6 +12,7 @@ from torch.testing import assert_close
 
 from glipv2.data.collate import repeated
 from glipv2.data.prompts import PromptComposer, PromptConfig, collate_prompts
+from glipv2.errors import UserError
 from glipv2.losses.glipv2 import LossConfig
 from glipv2.models import ModelConfig
 from glipv2.models.fusion import FusionConfig, flatten_levels, unflatten_levels
@@ -153,6 +154,28 @@ def test_image_and_text_read_each_other_only_through_fusion(model_config: ModelC
         assert torch.equal(plain.before.levels[0], new_text.before.levels[0])  # before fusion nobody has read
         assert torch.equal(plain.before.tokens, new_image.before.tokens)
         assert not torch.equal(plain.after.levels[0], new_image.after.levels[0])
+
+
+def test_layers_before_the_crossing_ones_do_not_read_across(model_config: ModelConfig) -> None:
+    fusion = replace(model_config.fusion, layers=2, crossing=1)
+    tower = fusion.build(32, 32)
+    assert [layer.cross is not None for layer in tower.layers] == [False, True]
+    assert [layer.text is not None for layer in tower.layers] == [False, True]
+    every = replace(fusion, crossing=0).build(32, 32)
+    assert [layer.cross is not None for layer in every.layers] == [True, True]
+    with pytest.raises(UserError, match=r"model.fusion.crossing: expected at most model.fusion.layers, 2, but got 3"):
+        replace(fusion, crossing=3).build(32, 32)
+
+
+def test_what_a_text_reads_of_an_image_beforehand_is_what_it_reads_in_the_tower(model_config: ModelConfig) -> None:
+    tower = replace(model_config.fusion, layers=2, crossing=1, deformable=False).build(32, 32).eval()
+    levels, tokens = (torch.randn(2, 32, 6, 8), torch.randn(2, 32, 3, 4)), torch.randn(2, 5, 32)
+    apart = torch.arange(5).expand(2, 5)  # one token a text: nothing is before it, and nothing beside it
+    text = TextBatch(torch.ones(2, 5, dtype=torch.int64), torch.ones(2, 5, dtype=torch.bool), apart)
+    fused = tower(levels, tokens, text, image_reads=False)[1]
+    path = tower.image_path(levels, 5)
+    assert len(path) == 1
+    assert_close(tower.text_path(text, tokens, path), fused, rtol=1e-5, atol=1e-5)
 
 
 def test_flattened_levels_come_back_in_their_shapes() -> None:

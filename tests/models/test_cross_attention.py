@@ -7,8 +7,9 @@ import torch
 from torch import Tensor, nn
 from torch.testing import assert_close
 
+from glipv2.kernels import folding_is_cheaper
 from glipv2.models import cross_attention
-from glipv2.models.cross_attention import CrossAttention, folding_is_cheaper
+from glipv2.models.cross_attention import CrossAttention
 from glipv2.models.fusion import FusionConfig
 
 MASK = torch.tensor([[True] * 7, [True] * 5 + [False] * 2])

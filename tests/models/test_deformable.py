@@ -8,8 +8,9 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from glipv2.errors import UserError
+from glipv2.kernels import Sampling
 from glipv2.models import deformable
-from glipv2.models.deformable import Grid, Sampling, corners, deformed, plainly
+from glipv2.models.deformable import Grid, corners, deformed, plainly
 from glipv2.models.fusion import FusionConfig
 
 CASES = [(1, (7, 9)), (2, (4, 5))]  # stride, size of the output

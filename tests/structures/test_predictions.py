@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -86,6 +87,20 @@ def test_drawing_outlines_boxes_above_the_threshold_on_a_copy() -> None:
     assert canvas.getcolors() == [(20_000, (255, 255, 255))]  # untouched
     assert picture.getpixel((20, 60)) == label_color(1)  # the lower edge of the dog
     assert picture.getpixel((5, 5)) == (255, 255, 255)  # the cat is below the threshold
+
+
+def test_drawing_takes_what_detect_takes_a_file_upright(tmp_path: Path) -> None:
+    canvas = Image.new("RGB", (200, 100), "white")
+    drawn = FOUND.draw(canvas)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the file lies on its side
+    canvas.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "photo.png", exif=exif)
+    for same in (
+        tmp_path / "photo.png",
+        str(tmp_path / "photo.png"),
+        torch.full((3, 100, 200), 255, dtype=torch.uint8),
+    ):
+        assert FOUND.draw(same).tobytes() == drawn.tobytes()
 
 
 def test_drawing_survives_boxes_of_no_area_and_outside_the_picture() -> None:

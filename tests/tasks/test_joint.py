@@ -14,9 +14,13 @@ import pytest
 import torch
 
 from glipv2 import load
+from glipv2.data.sources import ShapesData
 from glipv2.errors import UserError
+from glipv2.evaluate import open_data
 from glipv2.losses.glipv2 import LossConfig
 from glipv2.models import ModelConfig
+from glipv2.structures import DetectionBatch
+from glipv2.tasks.detection import DetectionConfig
 from glipv2.tasks.joint import TASKS, JointConfig, JointTask
 
 ANSWERS = ("yes", "no", "red")
@@ -61,6 +65,17 @@ def test_a_task_without_weight_is_not_built(model_config: ModelConfig) -> None:
     task = JointConfig(weights=weights).build(model_config, LossConfig(), ANSWERS)
     assert set(task.subtasks()) == {"detection", "phrase_grounding", "captioning"}
     assert "answers" not in dict(task.named_children())
+
+
+def test_a_joint_task_of_one_task_knows_whose_its_batches_are(model_config: ModelConfig) -> None:
+    config = JointConfig(weights={**dict.fromkeys(TASKS, 0.0), "detection": 1.0})
+    shapes = ShapesData(image_size=64, train_scenes=4, eval_scenes=4, batch_size=2, workers=0)
+    batch = next(iter(open_data(config, model_config, shapes, train=True, split="val").first_batches(1)))
+    assert batch.task == "detection"
+    report = config.build(model_config, LossConfig()).losses(batch)
+    assert report.report["detection/loss"].isfinite()
+    alone = open_data(DetectionConfig(), model_config, shapes, train=True, split="val").first_batches(1)
+    assert isinstance(next(iter(alone)), DetectionBatch)
 
 
 @pytest.mark.parametrize(

@@ -40,18 +40,20 @@ class Feed:
 class DataModule(pl.LightningDataModule):
     """Wraps a data preset in loaders, one a task; the tasks say how examples become their batches.
 
-    feeds: by task name. eval_split: what validation scores. Opens its data sets at once, so that
+    feeds: by task name; routed: whether a training batch comes with the name of its task, as a joint task's do, be it
+    of one task alone. eval_split: what validation scores. Opens its data sets at once, so that
     faults show before step 0; `skipped` are the numbers of records left out, by file and kind.
     """
 
     def __init__(
         self, config: DataConfig, pixels: PixelConfig, feeds: Mapping[str, Feed], *, train: bool, eval_split: str,
-        seed: int = 0,
+        seed: int = 0, routed: bool = False,
     ) -> None:  # fmt: skip
         super().__init__()
         self.config = config
         self.pixels = pixels
         self.feeds = feeds
+        self.routed = routed
         self.seed = seed
         self.eval_split = eval_split
         with gathered() as faults:
@@ -115,12 +117,12 @@ class DataModule(pl.LightningDataModule):
         length = trainer.max_steps * trainer.accumulate_grad_batches
         if length < 0:  # as many as there are, with options.max_steps=-1
             length = sum(source.order.per_pass for source in sources.values())
-        return TrainingStream(sources, self.seed, length, lambda: int(progress.total.completed))
+        return TrainingStream(sources, self.seed, length, lambda: int(progress.total.completed), self.routed)
 
     def first_batches(self, count: int) -> TrainingStream:
         """The first batches that a training would see, for whoever measures a step without a trainer."""
         sources = {name: self._training_source(name) for name in self.feeds}
-        return TrainingStream(sources, self.seed, count, lambda: 0)
+        return TrainingStream(sources, self.seed, count, lambda: 0, self.routed)
 
     def val_dataloader(self) -> list[DataLoader[Example]]:
         """One loader a task, in order, resized only."""

@@ -42,7 +42,9 @@ class Source:
 
 
 class TrainingStream:
-    """Draws the task of each step by weight, and that task's next batch; a single task's batches come as they are.
+    """Draws the task of each step by weight, and that task's next batch.
+
+    Those of a single task come bare unless `routed`.
 
     The draw depends on the seed and the step alone: all ranks train the same task at the same step, so that no rank
     waits in a reduction that the others never enter. length: how many batches it has, from the beginning of training;
@@ -50,9 +52,12 @@ class TrainingStream:
     with a checkpoint. After a resumption with another number of samples a step it goes on at the same sample.
     """
 
-    def __init__(self, sources: Mapping[str, Source], seed: int, length: int, done: Callable[[], int]) -> None:
+    def __init__(
+        self, sources: Mapping[str, Source], seed: int, length: int, done: Callable[[], int], routed: bool = False
+    ) -> None:
         self.sources = {name: source for name, source in sources.items() if source.weight > 0}
         self.seed, self.length, self.done = seed, length, done
+        self.routed = routed or len(self.sources) > 1
         self._step_size = next(iter(self.sources.values())).order.step_size
         self._moved = 0  # batches of this size that those of another size stood for, less their number
         self.waited = 0.0  # seconds that whoever asks for batches has waited for them
@@ -72,7 +77,7 @@ class TrainingStream:
 
     def _batches(self) -> Iterator[Any]:
         first = self.done() + self._moved
-        if len(self.sources) == 1:
+        if not self.routed:
             (source,) = self.sources.values()
             yield from _from(source, first)
             return

@@ -15,12 +15,13 @@ from glipv2.data.faults import check_policy
 from glipv2.data.holdout import HoldoutPart
 from glipv2.data.joined import AnswerChoice
 from glipv2.data.shapes import ShapesDataset
+from glipv2.data.shapes.scene import WORLDS, Cast
 from glipv2.data.shards.dataset import PackedSamples, find_view, open_index
 from glipv2.data.shards.files import ReadingConfig, ShardFiles
 from glipv2.data.shards.order import WINDOW
 from glipv2.data.truths import DescribedImages
-from glipv2.errors import UserError
-from glipv2.ranges import at_least
+from glipv2.errors import UserError, nearest
+from glipv2.ranges import at_least, within
 
 logger = logging.getLogger(__name__)
 
@@ -32,11 +33,17 @@ class ShapesData(DataConfig):
     eval_captions: sentences that are true of a scene, against which a written one is judged; training has one.
     train_questions, eval_questions: asked about a scene, each of another kind (there are eight; fewer where a
     scene does not allow them).
+    world: "shapes", or "signs" with other colours, shapes, textures and words, of which there is no language and no
+    unseen split. rare_share: how often training meets eight of the names, relative to the others. shots: training has
+    just so many scenes of every name, and others' objects in them (0 = `train_scenes`).
     """
 
     provides: ClassVar[frozenset[str]] = frozenset({"boxes", "masks", "phrases", "captions", "questions"})
     splits: ClassVar[tuple[str, ...]] = ("train", "val", "unseen")
 
+    world: str = "shapes"
+    rare_share: float = within(0.001, 1, 1.0)
+    shots: int = at_least(0, 0)
     seed: int = at_least(0, 0)
     image_size: int = at_least(64, 128)
     max_objects: int = at_least(1, 6)
@@ -46,20 +53,39 @@ class ShapesData(DataConfig):
     train_questions: int = at_least(1, 3)
     eval_questions: int = at_least(1, 3)
 
+    def check_split(self, split: str) -> None:
+        """Also refuses a world that there is not, and the unseen split of one without held-out names."""
+        super().check_split(split)
+        if self.world not in WORLDS:
+            raise UserError(f"data.world: no world '{self.world}'; {nearest(self.world, WORLDS)}")
+        if split == "unseen" and not WORLDS[self.world].held_out:
+            raise UserError(f"data.world={self.world} has no unseen split; leave it out of also_evaluate and split")
+
+    def check_needs(self, needs: frozenset[str], splits: Iterable[str], who: str) -> None:
+        """Also refuses language of a world that has none."""
+        super().check_needs(needs, splits, who)
+        told = sorted(needs - {"boxes", "masks"})
+        if told and self.world != "shapes":
+            raise UserError(f"{who} needs {', '.join(told)}, which data.world={self.world} does not have; use shapes")
+
     def dataset(self, split: str, needs: frozenset[str] = frozenset()) -> SampleDataset:
         """Scenes of a split: every training index is another scene. Language is made where it is needed."""
         self.check_split(split)
+        world = WORLDS[self.world]
         train = split == "train"
         length, captions = (self.train_scenes, 1) if train else (self.eval_scenes, self.eval_captions)
+        few = train and self.shots > 0
         return ShapesDataset(
             split,
-            length,
+            self.shots * len(world.seen) if few else length,
             self.seed,
             self.image_size,
             self.max_objects,
             with_language=bool(needs & {"phrases", "captions", "questions"}),
             captions_per_scene=captions if "captions" in needs else 1,
             questions_per_scene=self.train_questions if train else self.eval_questions,
+            cast=Cast(world, self.rare_share),
+            in_turn=few,
         )
 
 

@@ -147,8 +147,9 @@ def level_sizes(size: Sequence[int], model: ModelConfig) -> list[tuple[int, int]
 class OnnxDetector(Predictor):
     """`detect` as `glipv2.load(…).detect`, any names, any number and size of images, in onnxruntime.
 
-    >>> model = OnnxDetector.load("exported")
-    >>> found = model.detect("photo.jpg", ["red circle", "blue square"])
+    Examples:
+        >>> model = OnnxDetector.load("exported")
+        >>> found = model.detect("photo.jpg", ["red circle", "blue square"])
     """
 
     @classmethod

@@ -17,10 +17,17 @@ NO_CLASS = 0
 
 @dataclass
 class ContrastConfig:
-    """weight: of the loss (0 = off); max_regions: matched regions an image takes part with (released: 100)."""
+    """weight: of the loss (0 = off); max_regions: matched regions an image takes part with (released: 100).
+
+    fused: takes features that image and text have read each other into, as the released code does by a slip where the
+    paper takes those before. propagate: whether a class of the same name in another text is a positive; without, all
+    words of other texts are negatives, as in CLIP. Both are there to be compared.
+    """
 
     weight: float = at_least(0, 1.0)
     max_regions: int = at_least(1, 100)
+    fused: bool = False
+    propagate: bool = True
 
 
 @dataclass(frozen=True)
@@ -48,31 +55,32 @@ class ContrastWords:
     images: Tensor | None = None
 
 
-def contrast_loss(regions: ContrastRegions, words: ContrastWords) -> Tensor:
+def contrast_loss(regions: ContrastRegions, words: ContrastWords, propagate: bool = True) -> Tensor:
     """Mean cross-entropy of regions over words plus words over regions, halved (GLIPv2's L_inter).
 
     Targets: a region's own tokens in its own text; in other texts the tokens of a class of the same
     name (label propagation), so that a person elsewhere is no negative. Words of captions speak of
-    their own image only and are not propagated; another text about the same image is not compared at all,
-    since it may name the same region. Several positives share the target evenly; a region or word without
-    any is left out. Gathers over ranks with gradient: each rank returns the same number.
+    their own image only and are not propagated; another text about the same image is not compared
+    at all, since it may name the same region. Without `propagate` a region's own tokens are its
+    only positives. Several positives share the target evenly; a region or word without any is left
+    out. Gathers over ranks with gradient: each rank returns the same number.
     """
     regions, words = _gathered(regions, words)
     logits = regions.features @ words.features.flatten(0, 1).T
     real = words.token_mask.flatten()
     compared = _compared(regions, words)
-    targets = contrast_targets(regions, words) & real & compared
+    targets = contrast_targets(regions, words, propagate) & real & compared
     logits = logits.masked_fill(~compared, float("-inf"))
     by_region = _soft_cross_entropy(logits.masked_fill(~real, float("-inf")), targets)
     by_word = _soft_cross_entropy(logits.T[real], targets.T[real])
     return (by_region + by_word) / 2
 
 
-def contrast_targets(regions: ContrastRegions, words: ContrastWords) -> Tensor:
+def contrast_targets(regions: ContrastRegions, words: ContrastWords, propagate: bool = True) -> Tensor:
     """Bool [K, B·L]: which words name which regions."""
     batch, length = words.token_mask.shape
     classes = words.classes.flatten()
-    same = (regions.classes[:, None] == classes) & (regions.classes[:, None] != NO_CLASS)
+    same = (regions.classes[:, None] == classes) & (regions.classes[:, None] != NO_CLASS) & propagate
     text = torch.arange(batch, device=classes.device).repeat_interleave(length)
     return torch.where(regions.images[:, None] == text, regions.own_tokens.repeat(1, batch), same)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from glipv2.kernels import folding_is_cheaper
 from glipv2.structures import TensorStruct
 
 if TYPE_CHECKING:
@@ -183,19 +184,6 @@ class CrossAttention(nn.Module):
 
     def _merge(self, rows: Tensor) -> Tensor:
         return rows.transpose(1, 2).flatten(2)
-
-
-def folding_is_cheaper(positions: int, tokens: int, heads: int, attention_width: int, image_width: int) -> bool:
-    """Whether folding takes fewer multiplications than projecting; both take each as often a direction.
-
-    Folded, each position meets every token in `image_width` channels a head, and each token crosses the widths
-    once. Projected, each position crosses the widths once and meets every token in its head's share of the
-    attention's width. With wide heads (the released 8 of 256 channels on 256) folding always wins where the text
-    is shorter than the pyramid; with narrow ones a long text is cheaper projected.
-    """
-    folded = positions * tokens * heads * image_width + tokens * attention_width * image_width
-    projected = positions * attention_width * (image_width + tokens)
-    return folded < projected
 
 
 def attended_in_blocks(image: Tensor, text: FoldedText, heads: int) -> tuple[Tensor, Tensor]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from enum import Enum
 from functools import cache
 from typing import Any
 
@@ -18,28 +17,11 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchvision.ops import deform_conv2d
 
+from glipv2.kernels import Sampling
+
 TAPS = 9
 CORNERS = 4  # of a sampled point
 BLOCK = {"cpu": 2**21, "other": 2**26}  # values sampled at once, taps · channels · positions
-
-
-class Sampling(Enum):
-    """How deformable convolutions are computed. All give the same numbers; `AUTO` takes the fastest known.
-
-    Measured on a CPU: docs/performance.md. GATHER needs no compiler, COMPILED one (torch.compile).
-    """
-
-    AUTO = "auto"
-    TORCHVISION = "torchvision"
-    GATHER = "gather"
-    COMPILED = "compiled"
-
-    def on(self, device: torch.device) -> Sampling:
-        """The choice that AUTO stands for on a device; exported graphs keep torchvision's one operator."""
-        if self is not Sampling.AUTO:
-            return self
-        gather = device.type == "cpu" and not torch.compiler.is_exporting()
-        return Sampling.GATHER if gather else Sampling.TORCHVISION
 
 
 def deformed(

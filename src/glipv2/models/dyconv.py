@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from glipv2.models.deformable import TAPS, Sampling, deformed
+from glipv2.kernels import Sampling
+from glipv2.models.deformable import TAPS, deformed
 
 OFFSETS = 18  # (dy, dx) of the nine taps
 

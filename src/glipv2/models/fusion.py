@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from glipv2.errors import UserError
+from glipv2.kernels import Sampling
 from glipv2.models.cross_attention import CrossAttention, ImageRows, over_tokens
-from glipv2.models.deformable import Sampling
 from glipv2.models.dyconv import DyConv
 from glipv2.ranges import at_least, share
 from glipv2.structures import TextBatch
@@ -22,15 +22,17 @@ class FusionConfig:
     """The tower of [cross-attention, text layer, DyConv].
 
     cross_attention: whether image and text read each other at all (GLIP-T (A) does not, and its
-    tower has no text layer either). attention_width and heads: of the cross-attention; text_heads
-    and text_feedforward: of the text layer. groups: of the GroupNorms. deformable: False puts plain
-    convolutions into DyConv. reread_offsets: the released kernel's reading of offsets, see
-    `dyconv.offsets_for`; imported weights need it. sampling: how deformable convolutions are computed (auto,
-    torchvision, gather, compiled); changes nothing but time.
+    tower has no text layer either); crossing: in how many of the last layers they do (0 = in all).
+    attention_width and heads: of the cross-attention; text_heads and text_feedforward: of the text
+    layer. groups: of the GroupNorms. deformable: False puts plain convolutions into DyConv.
+    reread_offsets: the released kernel's reading of offsets, see `dyconv.offsets_for`; imported weights
+    need it. sampling: how deformable convolutions are computed (auto, torchvision, gather, compiled);
+    changes nothing but time.
     """
 
     layers: int = at_least(0, 6)
     cross_attention: bool = True
+    crossing: int = at_least(0, 0)
     attention_width: int = at_least(1, 2048)
     heads: int = at_least(1, 8)
     text_heads: int = at_least(1, 12)
@@ -43,6 +45,10 @@ class FusionConfig:
 
     def build(self, image_width: int, text_width: int) -> FusionTower:
         """The tower for pyramid levels of `image_width` and tokens of `text_width` channels; UserError if uneven."""
+        if self.crossing > self.layers:
+            raise UserError(
+                f"model.fusion.crossing: expected at most model.fusion.layers, {self.layers}, but got {self.crossing}"
+            )
         parts = [("groups", self.groups, "model.image.width", image_width)]
         if self.cross_attention:
             parts += [("heads", self.heads, "model.fusion.attention_width", self.attention_width)]
@@ -83,10 +89,10 @@ class TextLayer(nn.Module):
 class FusionLayer(nn.Module):
     """Cross-attention over all levels at once, then the text layer, then DyConv."""
 
-    def __init__(self, config: FusionConfig, image_width: int, text_width: int) -> None:
+    def __init__(self, config: FusionConfig, image_width: int, text_width: int, crosses: bool) -> None:
         super().__init__()
-        self.cross = CrossAttention(config, image_width, text_width) if config.cross_attention else None
-        self.text = TextLayer(config, text_width) if config.cross_attention else None
+        self.cross = CrossAttention(config, image_width, text_width) if crosses else None
+        self.text = TextLayer(config, text_width) if crosses else None
         self.image = DyConv(
             image_width, config.groups, config.deformable, config.reread_offsets, sampling_of(config.sampling)
         )
@@ -119,7 +125,11 @@ class FusionTower(nn.Module):
 
     def __init__(self, config: FusionConfig, image_width: int, text_width: int) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(FusionLayer(config, image_width, text_width) for _ in range(config.layers))
+        first = config.layers - (config.crossing or config.layers)
+        self.layers = nn.ModuleList(
+            FusionLayer(config, image_width, text_width, config.cross_attention and place >= first)
+            for place in range(config.layers)
+        )
 
     def forward(
         self, levels: tuple[Tensor, ...], tokens: Tensor, text: TextBatch, image_reads: bool = True
@@ -130,24 +140,30 @@ class FusionTower(nn.Module):
         return levels, tokens
 
     def image_path(self, levels: tuple[Tensor, ...], tokens: int) -> tuple[ImageRows, ...]:
-        """The tower for images that read no text: what any number of texts may then read of them, layer by layer.
+        """The tower for images that read no text: what any number of texts may then read of them, for each layer
+        in which they do.
 
         tokens: how many will read each image in all, about; they decide how it is kept, not what is read.
         """
         path: list[ImageRows] = []
-        for layer in self.layers:
-            assert isinstance(layer, FusionLayer) and layer.cross is not None, "no text reads these images"
-            flat, rows = layer.cross.of_image(flatten_levels(levels), tokens)
-            path.append(rows)
-            if len(path) < len(self.layers):  # nobody reads what the last layer would make of the image
-                levels = layer.image(unflatten_levels(flat, levels))
+        last = len(self.layers) - 1
+        for place, layer in enumerate(self.layers):
+            assert isinstance(layer, FusionLayer)
+            if layer.cross is not None:
+                flat, rows = layer.cross.of_image(flatten_levels(levels), tokens)
+                path.append(rows)
+                levels = unflatten_levels(flat, levels)
+            if place < last:  # nobody reads what the last layer would make of the image
+                levels = layer.image(levels)
+        assert path, "no text reads these images"
         return tuple(path)
 
     def text_path(self, text: TextBatch, tokens: Tensor, path: Sequence[ImageRows]) -> Tensor:
         """Encoded tokens [K·B, L, T] to fused ones, each told from those before it and from the image."""
         readable = text.causal_mask()
-        for layer, rows in zip(self.layers, path, strict=True):
-            assert isinstance(layer, FusionLayer) and layer.cross is not None and layer.text is not None
+        crossing = [layer for layer in self.layers if isinstance(layer, FusionLayer) and layer.cross is not None]
+        for layer, rows in zip(crossing, path, strict=True):
+            assert layer.cross is not None and layer.text is not None
             tokens = layer.text(layer.cross.of_text(tokens, rows), readable)
         return tokens
 

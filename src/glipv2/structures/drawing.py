@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import colorsys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -11,6 +12,8 @@ from torch import Tensor
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+    Drawable = Image | str | Path | Tensor  # what `Predictor.detect` takes
 
 OPACITY = 115  # of 255: what lies under a mask stays visible
 GOLDEN_RATIO = 0.618034  # steps of it around the colour wheel keep neighbouring labels apart
@@ -22,11 +25,25 @@ def label_color(label: int) -> tuple[int, int, int]:
     return int(red * 255), int(green * 255), int(blue * 255)
 
 
-def draw_boxes(image: Image, boxes: Sequence[Sequence[float]], captions: Sequence[str], labels: Sequence[int]) -> Image:
+def picture_of(image: Drawable) -> Image:
+    """An RGB copy of a picture, of a file upright, or of a uint8 tensor [3, H, W]."""
+    from PIL import Image, ImageOps
+
+    if isinstance(image, Tensor):
+        return Image.fromarray(image.permute(1, 2, 0).cpu().numpy())
+    if isinstance(image, (str, Path)):
+        with Image.open(image) as opened:
+            return ImageOps.exif_transpose(opened).convert("RGB")
+    return image.convert("RGB")
+
+
+def draw_boxes(
+    image: Drawable, boxes: Sequence[Sequence[float]], captions: Sequence[str], labels: Sequence[int]
+) -> Image:
     """A copy of `image` with each box (xyxy pixels) outlined in its label's colour and captioned."""
     from PIL import ImageDraw, ImageFont
 
-    picture = image.convert("RGB")
+    picture = picture_of(image)
     pen = ImageDraw.Draw(picture)
     line = max(1, round(min(picture.size) / 250))
     font = ImageFont.load_default(size=max(11, round(min(picture.size) / 28)))
@@ -42,11 +59,11 @@ def draw_boxes(image: Image, boxes: Sequence[Sequence[float]], captions: Sequenc
     return picture
 
 
-def draw_masks(image: Image, masks: Tensor, labels: Sequence[int]) -> Image:
+def draw_masks(image: Drawable, masks: Tensor, labels: Sequence[int]) -> Image:
     """A copy of `image` with masks bool [K, H, W] of its size in their labels' colours, the first on top."""
     from PIL import Image as Images
 
-    picture = image.convert("RGB")
+    picture = picture_of(image)
     for mask, label in reversed(list(zip(masks, labels, strict=True))):
         picture.paste(label_color(label), mask=Images.fromarray((mask * OPACITY).to(torch.uint8).cpu().numpy()))
     return picture

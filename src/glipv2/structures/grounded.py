@@ -18,6 +18,8 @@ from glipv2.structures.prompts import Span
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from glipv2.structures.drawing import Drawable
+
 
 @dataclass(frozen=True)
 class GroundedText(TensorStruct):
@@ -169,7 +171,7 @@ class GroundedCaptions(TextsInImage):
         """Everything as plain values for JSON."""
         return {"image_size": list(self.image_size), "captions": [caption.to_dict() for caption in self.captions]}
 
-    def draw(self, image: Image, threshold: float = 0.0) -> Image:
+    def draw(self, image: Drawable, threshold: float = 0.0) -> Image:
         """A copy of the image (of this prediction's size) with every box, and the captions below."""
         drawn = draw_texts(image, self.above(threshold).captions)
         return draw_lines(drawn, [caption.text for caption in self.captions])
@@ -251,7 +253,7 @@ class Answers(TextsInImage):
         ]
         return {"image_size": list(self.image_size), "answers": told}
 
-    def draw(self, image: Image, threshold: float = 0.0) -> Image:
+    def draw(self, image: Drawable, threshold: float = 0.0) -> Image:
         """A copy of the image with the boxes of the questions' phrases, and questions and answers below."""
         said = [f"{answer.question.text} {answer.text} {answer.probability:.2f}" for answer in self.answers]
         return draw_lines(draw_texts(image, self.above(threshold).grounded_texts), said)
@@ -301,12 +303,12 @@ class ImageCaption(TextsInImage):
             "phrases": self.grounded.to_dict()["phrases"],
         }
 
-    def draw(self, image: Image, threshold: float = 0.0) -> Image:
+    def draw(self, image: Drawable, threshold: float = 0.0) -> Image:
         """A copy of the image with the boxes of the sentence's phrases, and the sentence below."""
         return draw_lines(draw_texts(image, self.above(threshold).grounded_texts), [self.text])
 
 
-def draw_texts(image: Image, texts: Sequence[GroundedText], factor: float = 1.0) -> Image:
+def draw_texts(image: Drawable, texts: Sequence[GroundedText], factor: float = 1.0) -> Image:
     """A copy with the boxes of all phrases, worst first, a colour a phrase; boxes are multiplied by `factor`."""
     boxes, captions, colors = [], [], []
     first = 0

@@ -16,6 +16,8 @@ from glipv2.structures.vocabulary import Vocabulary
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from glipv2.structures.drawing import Drawable
+
 
 class Prediction(Protocol):
     """What every task says of one image of `image_size` (height, width), in its pixels.
@@ -42,7 +44,7 @@ class Prediction(Protocol):
 
     def to_supervision(self) -> Any: ...
 
-    def draw(self, image: Image, threshold: float = 0.0) -> Image: ...
+    def draw(self, image: Drawable, threshold: float = 0.0) -> Image: ...
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,7 @@ class Detections(TensorStruct):
         """As `supervision.Detections`; UserError where that library is not installed."""
         return supervision_detections(self.boxes, self.scores, self.labels, self.names)
 
-    def draw(self, image: Image, threshold: float = 0.0) -> Image:
+    def draw(self, image: Drawable, threshold: float = 0.0) -> Image:
         """A copy of the image (of this prediction's size) with boxes, names and scores on it."""
         shown = self.above(threshold)
         captions = [f"{name} {score:.2f}" for name, score in zip(shown.names, shown.scores.tolist(), strict=True)]

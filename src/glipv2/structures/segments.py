@@ -18,6 +18,8 @@ from glipv2.structures.vocabulary import Vocabulary
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from glipv2.structures.drawing import Drawable
+
 
 @dataclass(frozen=True)
 class Segments(TensorStruct):
@@ -101,7 +103,7 @@ class Segments(TensorStruct):
         """As `supervision.Detections` with masks; UserError where that library is not installed."""
         return supervision_detections(self.boxes, self.scores, self.labels, self.names, self.masks())
 
-    def draw(self, image: Image, threshold: float = 0.0) -> Image:
+    def draw(self, image: Drawable, threshold: float = 0.0) -> Image:
         """A copy of the image (of this prediction's size) with transparent masks, boxes, names and scores on it."""
         shown = self.above(threshold)
         return shown.detections.draw(draw_masks(image, shown.masks(), shown.labels.tolist()))

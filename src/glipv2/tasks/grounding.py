@@ -92,7 +92,7 @@ class Grounding:
         terms = {"alignment": found.alignment, "box": found.box, "centerness": found.centerness}
         if self.contrast is not None and words is not None:
             terms["contrast"] = self.loss.contrast.weight * self._contrast(
-                self.contrast, features.before, found, targets, words
+                self.contrast, features.after if self.loss.contrast.fused else features.before, found, targets, words
             )
         if self.words is not None and hidden is not None:
             chosen = hidden >= 0
@@ -151,15 +151,16 @@ class Grounding:
         return replace(text, token_ids=ids), hidden
 
     def _contrast(
-        self, head: ContrastHead, before: Features, found: GroundingTerms, targets: RegionTargets, words: WordTargets
+        self, head: ContrastHead, seen: Features, found: GroundingTerms, targets: RegionTargets, words: WordTargets
     ) -> Tensor:
         """Inter-image contrast over at most `max_regions` matched regions an image, drawn at random."""
         images, regions = drawn(found.assignment >= 0, self.loss.contrast.max_regions, targets.seeds, CONTRAST)
         boxes = found.assignment[images, regions]
-        features, tokens = head(flatten_levels(before.levels)[images, regions], before.tokens)
+        features, tokens = head(flatten_levels(seen.levels)[images, regions], seen.tokens)
         return contrast_loss(
             ContrastRegions(features, images, words.box_classes[images, boxes], targets.positive_map[images, boxes]),
-            ContrastWords(tokens, before.token_mask, words.token_classes, words.images),
+            ContrastWords(tokens, seen.token_mask, words.token_classes, words.images),
+            self.loss.contrast.propagate,
         )
 
 

@@ -9,7 +9,17 @@ import pytest
 import torch
 
 from glipv2.data.shapes import HELD_OUT, NAMES, SEEN, ShapesDataset
-from glipv2.data.shapes.scene import COLORS, HELD_OUT_PAIRS, SHAPES, random_source, sample_scene
+from glipv2.data.shapes.scene import (
+    COLORS,
+    HELD_OUT_PAIRS,
+    RARE_PAIRS,
+    SHAPES,
+    WORLDS,
+    Cast,
+    random_source,
+    sample_scene,
+)
+from glipv2.data.sources import ShapesData
 from glipv2.errors import UserError
 
 
@@ -121,3 +131,54 @@ def test_a_misspelt_split_is_told_the_nearest():
 def test_numbers_out_of_range_are_refused_by_name(wrong):
     with pytest.raises(UserError, match=next(iter(wrong))):
         ShapesDataset(**{"split": "val", "length": 3, **wrong})
+
+
+def test_rare_names_are_rare_in_training_alone():
+    counts = {}
+    for split in ("train", "val"):
+        dataset = ShapesData(rare_share=0.1, image_size=64, train_scenes=600, eval_scenes=600).dataset(split)
+        names = Counter(spec.name for index in range(600) for spec in dataset.scene(index).objects)
+        rare = sum(names[" ".join(pair)] for pair in RARE_PAIRS) / len(RARE_PAIRS)
+        counts[split] = rare / (sum(names.values()) / len(names))
+    assert counts["train"] < 0.3
+    assert counts["val"] > 0.8
+    assert {color for color, _ in RARE_PAIRS} == set(COLORS)
+    assert {shape for _, shape in RARE_PAIRS} == set(SHAPES)
+    assert not set(RARE_PAIRS) & set(HELD_OUT_PAIRS)
+
+
+@pytest.mark.parametrize("world", ["shapes", "signs"])
+def test_few_scenes_hold_every_name_so_often(world):
+    dataset = ShapesData(world=world, shots=2, image_size=64).dataset("train")
+    assert len(dataset) == 2 * len(dataset.scored_names)
+    for round_ in range(2):
+        firsts = range(round_ * len(dataset.scored_names), (round_ + 1) * len(dataset.scored_names))
+        for index, name in zip(firsts, dataset.scored_names, strict=True):
+            assert name in {spec.name for spec in dataset.scene(index).objects}
+    assert len(ShapesData(world=world, shots=2, eval_scenes=7, image_size=64).dataset("val")) == 7
+
+
+def test_another_world_shares_some_colors_and_no_shape_or_texture():
+    shapes, signs = WORLDS["shapes"], WORLDS["signs"]
+    assert set(signs.colors) & set(shapes.colors) == {"red", "green", "blue"}
+    assert not {*signs.shapes, *signs.textures} & {*shapes.shapes, *shapes.textures}
+    dataset = ShapesDataset("train", 40, image_size=64, with_language=False, cast=Cast(signs))
+    sample = dataset[3]
+    assert sample.instances.areas.min() > 20
+    assert dataset.vocabulary.names[0] == "red hexagon"
+    assert {spec.shape for index in range(40) for spec in dataset.scene(index).objects} == set(signs.shapes)
+
+
+@pytest.mark.parametrize(
+    ("settings", "needs", "split", "message"),
+    [
+        ({"world": "sings"}, set(), "val", "data.world: no world 'sings'; did you mean 'signs'?"),
+        ({"world": "signs"}, set(), "unseen", "data.world=signs has no unseen split"),
+        ({"world": "signs"}, {"questions"}, "val", "needs questions, which data.world=signs does not have"),
+    ],
+)
+def test_a_world_is_not_asked_for_what_it_has_not(settings, needs, split, message):
+    data = ShapesData(**settings)
+    with pytest.raises(UserError, match=message.replace("?", ".")):
+        data.check_needs(frozenset(needs), [split], "task")
+        data.dataset(split, frozenset(needs))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from typing import Self
 
 import torch
@@ -12,10 +13,10 @@ from glipv2.data.shapes.captions import caption_words, write_caption
 from glipv2.data.shapes.questions import answer_vocabulary, ask, question_words
 from glipv2.data.shapes.render import Layout, Stamp, lay_out, occlusions, paint, stamp_object, tight_boxes
 from glipv2.data.shapes.scene import (
-    ALL_PAIRS,
-    HELD_OUT_PAIRS,
+    EVERYTHING,
     MAX_OBJECTS,
-    SEEN_PAIRS,
+    SHAPES_WORLD,
+    Cast,
     Scene,
     category_name,
     check_split,
@@ -27,9 +28,9 @@ from glipv2.data.truths import truth_of
 from glipv2.errors import UserError
 from glipv2.structures import Caption, ImageTruth, Instances, Question, Sample, Vocabulary
 
-NAMES: tuple[str, ...] = tuple(category_name(pair) for pair in ALL_PAIRS)
-SEEN: tuple[str, ...] = tuple(category_name(pair) for pair in SEEN_PAIRS)
-HELD_OUT: tuple[str, ...] = tuple(category_name(pair) for pair in HELD_OUT_PAIRS)
+NAMES: tuple[str, ...] = tuple(map(category_name, SHAPES_WORLD.pairs))
+SEEN: tuple[str, ...] = tuple(map(category_name, SHAPES_WORLD.seen))
+HELD_OUT: tuple[str, ...] = tuple(map(category_name, SHAPES_WORLD.held_out))
 
 LEAST_VISIBLE = 0.5  # of every object's pixels: with less, a star and a square look alike
 LEAST_SIDE = 64  # below it small objects are a few pixels wide and textures vanish
@@ -42,6 +43,8 @@ class ShapesDataset(Dataset[Sample]):
     to front in the order of the instances. Without language, samples have no captions and no questions
     and are made faster; pictures and annotations stay the same. `scored_names` are the names over which
     this split's average precision means something: the seen ones, or in "unseen" the held-out ones.
+    cast: which objects there are, and how rare some are in training; language is known for the world of shapes
+    alone. in_turn: every name has one scene in so many, one after the other, so that few scenes hold them all.
 
     Raises UserError for an unknown split or a size or number out of range.
     """
@@ -57,6 +60,8 @@ class ShapesDataset(Dataset[Sample]):
         with_language: bool = True,
         captions_per_scene: int = 1,
         questions_per_scene: int = 3,
+        cast: Cast = EVERYTHING,
+        in_turn: bool = False,
     ) -> None:
         self.split = check_split(split)
         self.length = _at_least("length", length, 1)
@@ -66,11 +71,14 @@ class ShapesDataset(Dataset[Sample]):
         if max_objects > MAX_OBJECTS:
             raise UserError(f"expected max_objects of at most {MAX_OBJECTS}, but got {max_objects}")
         self.with_language = with_language
+        self.cast = cast if split == "train" else replace(cast, rare_share=1.0)
+        self.in_turn = in_turn
         self.captions_per_scene = _at_least("captions_per_scene", captions_per_scene, 0)
         self.questions_per_scene = _at_least("questions_per_scene", questions_per_scene, 0)
-        self.vocabulary = Vocabulary(NAMES)
+        self.vocabulary = Vocabulary(tuple(map(category_name, cast.world.pairs)))
         self.answers = answer_vocabulary()
-        self.scored_names = HELD_OUT if split == "unseen" else SEEN
+        scored = cast.world.held_out if split == "unseen" else cast.world.seen
+        self.scored_names = tuple(map(category_name, scored))
         self._first = 0
 
     def __len__(self) -> int:
@@ -115,8 +123,10 @@ class ShapesDataset(Dataset[Sample]):
     def _compose(self, number: int) -> tuple[Scene, list[Stamp], Layout]:
         """The first scene drawn for this number in which enough of every object can be seen."""
         random = random_source(self.seed, self.split, number, "scene")
+        names = self.cast.world.seen
+        first = names[number % len(names)] if self.in_turn else None
         while True:  # about one scene in thirty is drawn again
-            scene = sample_scene(random, self.split, self.max_objects)
+            scene = sample_scene(random, self.split, self.max_objects, self.cast, first)
             stamps = [stamp_object(spec, self.image_size) for spec in scene.objects]
             layout = lay_out(stamps, self.image_size)
             if layout.smallest_share >= LEAST_VISIBLE:

@@ -28,6 +28,9 @@ PALETTE = {
     "orange": (246, 130, 22),
     "pink": (250, 138, 196),
     "cyan": (52, 210, 222),
+    "white": (250, 250, 250),
+    "black": (18, 18, 20),
+    "brown": (122, 74, 36),
 }
 RIM_DEPTH = 0.4  # a darker rim keeps overlapping objects of one colour apart
 TEXTURE_DEPTH = 0.45  # the dark half of a texture keeps 55 % of the light: darker, but still its colour
@@ -109,6 +112,29 @@ def _heart(u: Floats, v: Floats) -> Floats:
     return np.minimum(lobe, (side + np.abs(v)) * 0.70710678) - 0.59396970
 
 
+def _hexagon(u: Floats, v: Floats) -> Floats:
+    across, along = np.abs(u), np.abs(v)
+    return np.maximum(along, across * 0.8660254 + along * 0.5) - 0.85
+
+
+def _diamond(u: Floats, v: Floats) -> Floats:
+    return (np.abs(u) * 1.0 + np.abs(v) * 0.62 - 0.62) * 0.85
+
+
+def _moon(u: Floats, v: Floats) -> Floats:
+    """A disc without another, smaller one to its right."""
+    bite = np.sqrt((u - 0.5) ** 2 + v * v) - 0.72
+    return np.maximum(np.sqrt(u * u + v * v) - 1.0, -bite)
+
+
+def _arrow(u: Floats, v: Floats) -> Floats:
+    """A shaft from below and a head that points up."""
+    shaft = np.maximum(np.abs(u) - 0.24, np.maximum(-v - 0.2, v - 0.95))
+    head = np.maximum(v + 0.05, (np.abs(u) - v * 0.9 - 0.88) * 0.743)
+    both: Floats = np.minimum(shaft, head)
+    return both
+
+
 DISTANCES: dict[str, Callable[[Floats, Floats], Floats]] = {
     "circle": _circle,
     "square": _square,
@@ -117,6 +143,10 @@ DISTANCES: dict[str, Callable[[Floats, Floats], Floats]] = {
     "ring": _ring,
     "cross": _cross,
     "heart": _heart,
+    "hexagon": _hexagon,
+    "diamond": _diamond,
+    "moon": _moon,
+    "arrow": _arrow,
 }
 
 
@@ -154,9 +184,14 @@ def _tone(spec: ObjectSpec, x: Floats, y: Floats) -> Floats:
     if spec.texture == "plain":
         return light
     u, v = _turned(x, y, spec.texture_angle)
-    if spec.texture == "striped":
+    if spec.texture == "shaded":
+        dark = np.clip(0.5 + 0.7 * u, 0.0, 1.0)
+    elif spec.texture == "checked":
+        dark = np.clip(0.5 + 6.0 * np.sin(u * 8.0) * np.sin(v * 8.0), 0.0, 1.0)
+    elif spec.texture == "striped":
         dark = np.clip(0.5 + 1.6 * np.sin(u * 11.5), 0.0, 1.0)  # about four stripes across
     else:
+        assert spec.texture == "dotted", f"no pattern is known for the texture '{spec.texture}'"
         dark = np.clip(0.5 + 1.6 * (np.sin(u * 10.0) + np.sin(v * 10.0) - 0.75), 0.0, 1.0)
     light *= 1.0 - TEXTURE_DEPTH * dark
     return light

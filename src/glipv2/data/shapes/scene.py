@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from random import Random
 
 from glipv2.errors import UserError, nearest
@@ -35,8 +37,17 @@ HELD_OUT_PAIRS: tuple[Pair, ...] = (
     ("pink", "cross"),
     ("cyan", "square"),
 )
-ALL_PAIRS: tuple[Pair, ...] = tuple((color, shape) for color in COLORS for shape in SHAPES)
-SEEN_PAIRS: tuple[Pair, ...] = tuple(pair for pair in ALL_PAIRS if pair not in HELD_OUT_PAIRS)
+# Another diagonal, of pairs that training may be made to meet seldom (`Cast.rare_share`).
+RARE_PAIRS: tuple[Pair, ...] = (
+    ("red", "circle"),
+    ("green", "square"),
+    ("blue", "triangle"),
+    ("yellow", "ring"),
+    ("purple", "star"),
+    ("orange", "cross"),
+    ("pink", "heart"),
+    ("cyan", "circle"),
+)
 
 DIAMETERS = {"small": (0.15, 0.22), "large": (0.28, 0.42)}
 REACH = 1.2  # no shape's outline goes further from its centre than this many radii
@@ -49,9 +60,62 @@ TURNS = {
     "ring": 0.0,
     "cross": 0.4,
     "heart": 0.7,
+    "hexagon": math.pi / 6,
+    "diamond": 0.25,
+    "moon": 0.8,
+    "arrow": 0.8,
 }
 CLOSENESS = 0.56  # centres keep at least this share of the sum of the radii apart
 PLACEMENTS = 24  # positions tried for one object before it is made small or left out
+
+
+@dataclass(frozen=True)
+class World:
+    """What there is to draw. held_out: pairs that only the unseen split has; rare: see `RARE_PAIRS`."""
+
+    colors: tuple[str, ...]
+    shapes: tuple[str, ...]
+    textures: tuple[str, ...]
+    held_out: tuple[Pair, ...] = ()
+    rare: tuple[Pair, ...] = ()
+
+    @cached_property
+    def pairs(self) -> tuple[Pair, ...]:
+        """All of them, by colour."""
+        return tuple((color, shape) for color in self.colors for shape in self.shapes)
+
+    @cached_property
+    def seen(self) -> tuple[Pair, ...]:
+        """Those of training."""
+        return tuple(pair for pair in self.pairs if pair not in self.held_out)
+
+
+WORLDS = {
+    "shapes": World(COLORS, SHAPES, TEXTURES, HELD_OUT_PAIRS, RARE_PAIRS),
+    # Half of the colours and all shapes and textures are new, and so are their words: somewhere to transfer to.
+    "signs": World(
+        ("red", "green", "blue", "white", "black", "brown"),
+        ("hexagon", "diamond", "moon", "arrow"),
+        ("checked", "shaded"),
+    ),
+}
+SHAPES_WORLD = WORLDS["shapes"]
+ALL_PAIRS, SEEN_PAIRS = SHAPES_WORLD.pairs, SHAPES_WORLD.seen
+
+
+@dataclass(frozen=True)
+class Cast:
+    """Which objects training scenes are made of. rare_share: how often a rare pair that is drawn stays."""
+
+    world: World = SHAPES_WORLD
+    rare_share: float = 1.0
+
+    def draw(self, random: Random, pool: Sequence[Pair]) -> Pair:
+        """One of a pool of pairs."""
+        while True:
+            pair = random.choice(pool)
+            if self.rare_share == 1 or pair not in self.world.rare or random.random() < self.rare_share:
+                return pair
 
 
 @dataclass(frozen=True)
@@ -112,9 +176,12 @@ def check_split(split: str) -> str:
     return split
 
 
-def split_pairs(split: str) -> tuple[Pair, ...]:
+EVERYTHING = Cast()
+
+
+def split_pairs(split: str, world: World = SHAPES_WORLD) -> tuple[Pair, ...]:
     """The (colour, shape) pairs that may occur in a split, in pictures and in words."""
-    return ALL_PAIRS if split == "unseen" else SEEN_PAIRS
+    return world.pairs if split == "unseen" else world.seen
 
 
 def random_source(seed: int, split: str, number: int, stream: str) -> Random:
@@ -126,16 +193,18 @@ def random_source(seed: int, split: str, number: int, stream: str) -> Random:
     return Random(int.from_bytes(digest, "little"))
 
 
-def sample_scene(random: Random, split: str, max_objects: int) -> Scene:
-    """A scene of 1 to `max_objects` objects; in the unseen split at least one is of a held-out pair.
+def sample_scene(
+    random: Random, split: str, max_objects: int, cast: Cast = EVERYTHING, first: Pair | None = None
+) -> Scene:
+    """A scene of 1 to `max_objects` objects, one of them of `first`; in the unseen split at least one is held out.
 
     Objects overlap moderately by their distances alone; whether enough of each stays visible is
     known only from its pixels, and is checked there.
     """
-    pairs = _draw_pairs(random, split, random.randint(1, max_objects))
+    pairs = _draw_pairs(random, split, random.randint(1, max_objects), cast, first)
     placed: list[ObjectSpec] = []
     for pair in pairs:
-        candidate = _place(random, _draw_object(random, pair), placed)
+        candidate = _place(random, _draw_object(random, pair, cast.world), placed)
         if candidate is not None:
             placed.append(candidate)
     random.shuffle(placed)  # the first placed is never dropped and must not always be the hindmost
@@ -148,37 +217,38 @@ def sample_scene(random: Random, split: str, max_objects: int) -> Scene:
     )
 
 
-def _draw_pairs(random: Random, split: str, count: int) -> list[Pair]:
+def _draw_pairs(random: Random, split: str, count: int, cast: Cast, first: Pair | None) -> list[Pair]:
     """Pairs of the split, half of the later ones sharing something with an earlier one.
 
     Independent draws would hardly ever give groups to count or look-alikes to tell apart.
     """
-    pool = split_pairs(split)
-    pairs = [random.choice(HELD_OUT_PAIRS if split == "unseen" else SEEN_PAIRS)]
+    world = cast.world
+    pool = split_pairs(split, world)
+    pairs = [first or cast.draw(random, world.held_out if split == "unseen" else world.seen)]
     while len(pairs) < count:
         color, shape = random.choice(pairs)
         dice = random.random()
         if dice < 0.2:
             pairs.append((color, shape))
         elif dice < 0.35:
-            pairs.append(random.choice([pair for pair in pool if pair[1] == shape]))
+            pairs.append(cast.draw(random, [pair for pair in pool if pair[1] == shape]))
         elif dice < 0.5:
-            pairs.append(random.choice([pair for pair in pool if pair[0] == color]))
+            pairs.append(cast.draw(random, [pair for pair in pool if pair[0] == color]))
         elif split == "unseen" and dice < 0.75:
-            pairs.append(random.choice(HELD_OUT_PAIRS))
+            pairs.append(random.choice(world.held_out))
         else:
-            pairs.append(random.choice(SEEN_PAIRS))
+            pairs.append(cast.draw(random, world.seen))
     return pairs
 
 
-def _draw_object(random: Random, pair: Pair) -> ObjectSpec:
+def _draw_object(random: Random, pair: Pair, world: World) -> ObjectSpec:
     color, shape = pair
     size = random.choice(SIZES)
     return ObjectSpec(
         color=color,
         shape=shape,
         size=size,
-        texture=random.choice(TEXTURES),
+        texture=random.choice(world.textures),
         center=(0.5, 0.5),
         diameter=random.uniform(*DIAMETERS[size]),
         rotation=random.uniform(-TURNS[shape], TURNS[shape]),
