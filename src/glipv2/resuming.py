@@ -22,6 +22,7 @@ from glipv2.runs import CONFIG, ENVIRONMENT
 log = logging.getLogger(__name__)
 
 OF_THE_JOB = ("resume", "replay", "output")  # keys that are no part of what is trained
+WRITTEN_DOWN = "model.text.options.vocab_size"  # the tokenizer's; weights that a run goes on from have brought it
 FINISHED = "run/steps"  # in metrics.json, which is written last
 
 
@@ -104,7 +105,7 @@ def changes(folder: Path, config: TrainConfig) -> Iterator[str]:
     now = dict(_flat(OmegaConf.to_container(OmegaConf.create(to_plain(config)))))
     left_out = {*OF_THE_JOB, *(["model"] if config.weights else [])}  # the model is that of the weights
     for key in sorted(before.keys() | now.keys()):
-        if before.get(key) != now.get(key) and key.partition(".")[0] not in left_out:
+        if before.get(key) != now.get(key) and key.partition(".")[0] not in left_out and key != WRITTEN_DOWN:
             yield f"{key}: {now.get(key)}, before {before.get(key)}"
 
 
