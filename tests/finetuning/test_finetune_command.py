@@ -34,6 +34,7 @@ def test_the_plan_says_ten_things_and_trains_nothing(weights: Path, tmp_path: Pa
     path = write_photos(tmp_path / "photos")
     ended = glipv2(tmp_path, "finetune", f"data={path}", f"weights={weights}", "trainer.accelerator=cpu", "--plan")
     assert ended.code == 0, ended.err
+    assert "random weights" not in ended.err  # of the modules that are built to be filled from the file
     lines = ended.out.splitlines()
     assert [line[:9].strip() for line in lines] == [
         "data", "check", "annotated", "task", "weights", "tune", "batch", "length", "output", "the same",

@@ -129,7 +129,7 @@ def _tune(given: Mapping[str, str], facts: DataFacts, task: str, start: Checkpoi
 def _parts_anew(start: Checkpoint, task: str) -> tuple[str, ...]:
     """Modules beside the core that the task has and the weights lack."""
     known = {name.partition(".")[0] for name in start.tensors}
-    with torch.device("meta"):
+    with torch.device("meta"), hushed("glipv2.models"):
         built = SCHEMAS["task"][task]().build(_without_files(start), _grounding_only(), start.answers or ("yes",))
     return tuple(name for name, _ in built.named_children() if name not in known)
 
