@@ -54,7 +54,7 @@ RUNTIMES = {ONNX: "onnxruntime", PROGRAM: "torch.export"}
 class ExportConfig:
     """What is written besides the two graphs, and how far they may be from the weights.
 
-    names: a graph of these alone besides; program: each graph as a torch.export program (.pt2) too.
+    names: a graph of these alone besides; program: the two graphs as torch.export programs (.pt2) too.
     """
 
     tolerance: float = TOLERANCE
@@ -103,12 +103,12 @@ def _written(task: DetectionTask, folder: Path, config: ExportConfig) -> list[Pa
     write_json(folder / RECORD_FILE, record_of(task.model_config, task.config, task.vocabulary))
     _write_graphs(task, folder, config)
     rows = []
-    for suffix, runtime in RUNTIMES.items() if config.program else [(ONNX, RUNTIMES[ONNX])]:
+    for suffix in (ONNX, PROGRAM) if config.program else (ONNX,):
         both = ExportedGraphs.in_folder(folder, suffix)
-        rows += _compared(task, both, folder, vocabularies_for(task.vocabulary), runtime)
-        if config.names:
-            alone = FixedGraphs(opened_graph(folder / f"{FIXED}{suffix}"))
-            rows += _compared(task, alone, folder, [vocabulary_of(config.names)], f"{runtime}, fixed names")
+        rows += _compared(task, both, folder, vocabularies_for(task.vocabulary), RUNTIMES[suffix])
+    if config.names:
+        alone = FixedGraphs(opened_graph(folder / f"{FIXED}{ONNX}"))
+        rows += _compared(task, alone, folder, [vocabulary_of(config.names)], f"{RUNTIMES[ONNX]}, fixed names")
     show_rows(table(rows))
     refuse_drift(rows, config.tolerance)
     write_json(folder / PARITY_FILE, {"tolerance": config.tolerance, "rows": plain(rows, "float32")})
@@ -133,7 +133,7 @@ def _write_graphs(task: DetectionTask, folder: Path, config: ExportConfig) -> No
         _write(detector, given, OUTPUTS, folder / DETECTOR, config.program)
         if config.names:
             fixed = _fixed(task, text, detector, config.names)
-            _write(fixed, {"pixels": (pixels, image)}, OUTPUTS, folder / FIXED, config.program)
+            _write(fixed, {"pixels": (pixels, image)}, OUTPUTS, folder / FIXED, program=False)
 
 
 def _compared(
