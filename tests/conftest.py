@@ -6,7 +6,9 @@ import contextlib
 import io
 import logging
 import os
+import signal
 import sys
+import threading
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -261,6 +263,7 @@ def run_command(folder: Path, *words: str) -> Ended:
     out, err = io.StringIO(), io.StringIO()
     root = logging.getLogger()
     handlers, level = list(root.handlers), root.level
+    interrupt = signal.getsignal(signal.SIGINT)
     code = 0
     with (
         contextlib.chdir(folder),
@@ -277,6 +280,8 @@ def run_command(folder: Path, *words: str) -> Ended:
         finally:
             root.handlers[:] = handlers
             root.setLevel(level)
+            if threading.current_thread() is threading.main_thread():
+                signal.signal(signal.SIGINT, interrupt)  # which a command that was interrupted ignores to its end
     return Ended(code, out.getvalue(), err.getvalue())
 
 

@@ -12,7 +12,8 @@ from torch.testing import assert_close
 
 from glipv2.data.prompts import PromptConfig
 from glipv2.errors import UserError
-from glipv2.inference import Predictor, vocabulary_of
+from glipv2.given import vocabulary_of
+from glipv2.inference import Predictor
 from glipv2.structures import Detections, Vocabulary
 from glipv2.tasks.detection import DetectionTask
 
@@ -106,7 +107,7 @@ def test_more_names_than_a_prompt_holds_are_all_asked_for(predictor: Predictor, 
     names = [f"red circle {number}" for number in range(120)]
     found = predictor.detect(picture, names)
     assert len(found) > 0
-    assert len(predictor._prompts_for(vocabulary_of(names), PromptConfig())) > 1
+    assert len(predictor._prompts.all_names(vocabulary_of(names), PromptConfig())) > 1
 
 
 def test_each_picture_can_have_names_and_words_of_its_own(predictor: Predictor, picture: Image.Image) -> None:

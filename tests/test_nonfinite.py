@@ -59,14 +59,14 @@ def test_every_tasks_batch_comes_back_from_plain_values(model_config: ModelConfi
     torch.testing.assert_close(built.losses(found.batch).terms, expected, rtol=0, atol=0)
 
 
-def stopped_by(value: float, tmp_path: Path, broken: bool = False) -> str:
+def stopped_by(value: float, tmp_path: Path, broken: bool = False, strategy: Any = None) -> str:
     """The message of a loss of this value."""
     module: Any = nn.Linear(1, 1)
     with torch.no_grad():
         module.weight.fill_(float("nan") if broken else 1.0)
     module.terms, module.record = {"box": torch.tensor(value), "alignment": torch.tensor(0.5)}, {}
     loop = SimpleNamespace(total_batch_idx=50)
-    trainer: Any = SimpleNamespace(global_step=50, global_rank=0, fit_loop=loop)
+    trainer: Any = SimpleNamespace(global_step=50, global_rank=0, fit_loop=loop, strategy=strategy)
     truth = [SimpleNamespace(name=f"{name}.jpg") for name in "abcdefghij"]
     batch: Any = SimpleNamespace(truth=truth, to=lambda device: None)
     stop = StopOnNonFinite(tmp_path)
@@ -85,12 +85,23 @@ def test_it_names_the_terms_and_the_images(value: float, tmp_path: Path) -> None
     assert (tmp_path / "nonfinite/step_50_rank_0.pt").is_file()
 
 
+def test_where_weights_are_spread_all_ranks_stop_and_the_one_concerned_keeps_whole_weights(tmp_path: Path) -> None:
+    strategy = SimpleNamespace(
+        whole_weights=lambda: {"weight": torch.ones(3)}, reduce_boolean_decision=lambda own, all: True
+    )
+    assert "another process of this job" in stopped_by(1.0, tmp_path, strategy=strategy)
+    assert not (tmp_path / "nonfinite").exists()
+    stopped_by(float("nan"), tmp_path, strategy=strategy)
+    assert read_stopped(tmp_path / "nonfinite/step_50_rank_0.pt").tensors["weight"].tolist() == [1.0, 1.0, 1.0]
+
+
 def test_weights_that_broke_before_are_told_apart(tmp_path: Path) -> None:
     assert "1 weights are so already, as weight: an earlier step broke them" in stopped_by(float("nan"), tmp_path, True)
 
 
 def test_a_finite_loss_goes_on(tmp_path: Path) -> None:
-    assert StopOnNonFinite(tmp_path).on_before_backward(None, None, torch.tensor(3.0)) is None  # type: ignore[arg-type,func-returns-value]
+    trainer: Any = SimpleNamespace(strategy=None)
+    assert StopOnNonFinite(tmp_path).on_before_backward(trainer, None, torch.tensor(3.0)) is None  # type: ignore[arg-type,func-returns-value]
     assert list(tmp_path.iterdir()) == []
 
 

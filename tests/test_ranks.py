@@ -15,6 +15,7 @@ import pytest
 import pytorch_lightning as pl
 import torch.distributed as dist
 import yaml
+from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 
 from glipv2 import ranks
 from glipv2.config import config_folder
@@ -154,8 +155,9 @@ def test_processes_are_started_by_us_unless_somebody_else_does(
         monkeypatch.delenv(name, raising=False)
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    assert [type(own) for own in own_environment()] == [JobEnvironment] * ours
-    place = meeting_place()
+    place, own = meeting_place(), own_environment()
+    assert [type(one) for one in own] == [JobEnvironment] * ours + [type(place)] * (meets == "SLURMEnvironment")
+    assert not any(isinstance(one, SLURMEnvironment) and one.auto_requeue for one in own)  # it saves within steps
     assert (type(place).__name__ if place else None) == meets
 
 

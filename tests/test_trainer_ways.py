@@ -24,6 +24,9 @@ from glipv2.trainer import TrainerConfig
     [
         ("trainer.compile=inducto", "no backend 'inducto'; did you mean 'inductor'"),
         ("trainer.grad_checkpointing=[text,fusoin]", "no part 'fusoin'; did you mean 'fusion'"),
+        ("trainer.strategy=fsdp trainer.ema=0.9", "strategy=fsdp can't go with trainer.ema"),
+        ("trainer.strategy=fsdp trainer.compile=eager", "strategy=fsdp can't go with trainer.compile"),
+        ("trainer.strategy=fsdp trainer.precision=16-mixed", "takes precision 32-true or bf16-mixed, not 16-mixed"),
         ("trainer.ema=1", "expected a decay of 0 to below 1, as 0.999, but got 1"),
     ],
 )
@@ -31,7 +34,7 @@ def test_ways_that_there_are_not_are_refused(
     compose: Callable[[Sequence[str]], TrainConfig], word: str, message: str
 ) -> None:
     with pytest.raises(UserError, match=message):
-        compose([word]).trainer.check()
+        compose(word.split()).trainer.check()
 
 
 @pytest.mark.parametrize(

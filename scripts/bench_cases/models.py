@@ -23,6 +23,9 @@ from glipv2.hushed import hushed
 from glipv2.losses.glipv2 import LossConfig
 from glipv2.models import ModelConfig, Parts
 from glipv2.models.heads.selection import ScoredBoxes, SelectionConfig
+from glipv2.models.remembered import TextMemory
+from glipv2.pixels import PixelConfig
+from glipv2.screening import likely_names
 from glipv2.structures import ImageBatch, PromptBatch, Vocabulary
 from glipv2.tasks.grounding import Grounding
 from glipv2.tokenizer import Tokenizer, TokenizerConfig
@@ -113,6 +116,7 @@ class Detector(nn.Module):
         self.tokenizer = parts.tokenizer
         self.core, self.regions = self.grounding.core, self.grounding.regions
         self.to(device)
+        self.memory = TextMemory()
         # every region is a candidate, so that choosing and suppression have as much to do as they ever can
         self.selection = SelectionConfig(min_probability=0.0)
 
@@ -125,6 +129,16 @@ class Detector(nn.Module):
         levels = self.core.image(images.pixels)
         found = (self.grounding.candidates(levels, prompt, images.image_sizes, self.selection) for prompt in prompts)
         return self.grounding.kept(found, self.selection)
+
+    def screened(
+        self, images: ImageBatch, asked: Sequence[str], every: Sequence[PromptBatch], keep: int
+    ) -> list[ScoredBoxes]:
+        """The same for the `keep` names that are likeliest in one image; every: prompts of all of them."""
+        parts = Parts(self.core.config, given={"core": self.core, "regions": self.regions})
+        self.core.remembered = self.memory
+        (labels,) = likely_names(parts, images, every, keep, PixelConfig().size_divisor)
+        self.core.remembered = None
+        return self(images, self.prompts([asked[label] for label in labels]))
 
 
 class GroundingDino(nn.Module):

@@ -85,6 +85,7 @@ def large_vocabulary(bench: Bench) -> Iterator[Row]:
         "shared": lambda: detector(batch, chunks),
         "independent": lambda: [detector(batch, [chunk]) for chunk in chunks],
         "packed": lambda: detector(batch, packed),
+        "screened": lambda: detector.screened(batch, names(1203), packed, CHUNK),
     }
     times = bench.times(ways, rounds=1 if bench.quick and not bench.on_gpu else 3)
     where = "×".join(map(str, size))
@@ -95,6 +96,10 @@ def large_vocabulary(bench: Bench) -> Iterator[Row]:
     yield ratio_row(
         "switches", f"1203 names at {where} in {len(packed)} full prompts, against {len(chunks)} passes", times,
         "packed", "independent",
+    )  # fmt: skip
+    yield ratio_row(
+        "required", f"1203 names at {where}, screened to {CHUNK} (inexact), against {len(chunks)} passes", times,
+        "screened", "independent", must=0.15, aim=0.08, note="their text remembered from the picture before",
     )  # fmt: skip
 
 

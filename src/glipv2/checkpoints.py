@@ -62,7 +62,10 @@ class Checkpoint:
         text = replace(self.model.text, pretrained=False, weights=None)
         with hushed("glipv2.models", logging.WARNING):  # that parts start from random numbers
             model = replace(self.model, image=image, text=text)
-            task = self.task.build(model, LossConfig.grounding_only(), self.answers)
+            loss = LossConfig.grounding_only()
+            if any(name.startswith("contrast.") for name in self.tensors):  # by which names are screened
+                loss.contrast.weight = 1.0
+            task = self.task.build(model, loss, self.answers)
         report = load_into(task, self.tensors, self.source, f"{self.model.name} {self.task.name} model")
         if report.missing or report.wrong_shape:
             raise UserError(f"{self.source}: these weights don't fit the model: {report}")
@@ -183,6 +186,17 @@ def model_of(record: Mapping[str, Any], source: str) -> ModelConfig:
     image = replace(model.image, pretrained=False, weights=None)
     text = replace(model.text, pretrained=False, weights=None)
     return _with_tokenizer(replace(model, image=image, text=text), record.get("tokenizer"))
+
+
+def task_of(config: TrainConfig, record: Mapping[str, Any], source: str) -> Task:
+    """The task that a run with this config and record trains, on random numbers; nothing is fetched."""
+    with hushed("glipv2.models", logging.WARNING):  # that parts start from random numbers
+        model = config.tune.prepared(model_of(record, source))
+        task = config.task.build(model, config.loss, tuple(record.get("answers", ())))
+    config.tune.apply(task)
+    config.optim.freeze(task)
+    task.record = record
+    return task
 
 
 def _with_tokenizer(model: ModelConfig, serialized: str | None) -> ModelConfig:

@@ -222,13 +222,18 @@ def _work(job: Job) -> dict[str, float]:
 
 def _train(config: DictConfig) -> float:
     from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
 
     from glipv2.config import TrainConfig, typed
     from glipv2.evaluate import score_name
     from glipv2.ranks import Job, agreed
+    from glipv2.resuming import check_requeued
 
-    folder = Path(HydraConfig.get().runtime.output_dir)
+    hydra = HydraConfig.get()
+    folder = Path(hydra.runtime.output_dir)
     settings = typed(config, TrainConfig)
+    if settings.trainer.requeue and hydra.mode == RunMode.RUN:
+        check_requeued(hydra.overrides.task)
     settings.output = str(folder)
     _quiet_libraries()
     if settings.replay:

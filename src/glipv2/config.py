@@ -149,7 +149,8 @@ class PredictConfig:
     predict, each on a device of its own (with device=cpu: each with its part of the cores). on_error: "raise"
     ends at the first broken picture, "skip" leaves such out and tells. precision, compile, channels_last: see
     `Arithmetic`. tile: side in pixels of the tiles in which large pictures are looked at besides, 0 = none; overlap: of
-    tiles, as a share. every: of a video each n-th frame is looked at.
+    tiles, as a share. every: of a video each n-th frame is looked at. screen: of hundreds of names only the so many
+    likeliest are looked for in a picture, which is inexact (0 = all, see docs/performance.md).
     """
 
     weights: str = MISSING
@@ -168,6 +169,7 @@ class PredictConfig:
     tile: int = at_least(0, 0)
     overlap: float = within(0, 0.9, 0.25)
     every: int = at_least(1, 1)
+    screen: int = at_least(0, 0)
     draw: bool = True
     on_error: str = "raise"
 

@@ -8,26 +8,27 @@ from pathlib import Path
 from typing import Any, cast, overload
 
 import torch
-from PIL.Image import Image
 from torch import Tensor
 
 from glipv2.arithmetic import Arithmetic, pick_device, told_as_compiling
 from glipv2.checkpoints import read_checkpoint
 from glipv2.config import SCHEMAS
-from glipv2.data.images import read_image, to_tensor
 from glipv2.data.noun_phrases import prompt_of_phrases
-from glipv2.data.prompts import PromptComposer, PromptConfig, collate_rows
+from glipv2.data.prompts import PromptConfig, collate_rows
 from glipv2.data.unlabelled import resized_for, unknown
 from glipv2.errors import UserError, nearest
+from glipv2.given import Picture, for_each, is_single, pixels_of, vocabulary_of
 from glipv2.losses.glipv2 import LossConfig
 from glipv2.models import Core
 from glipv2.models.remembered import TextMemory
+from glipv2.remembered_prompts import RememberedPrompts
+from glipv2.screening import likely_names
 from glipv2.structures import (
     DetectionBatch,
     Detections,
     ImageBatch,
     ImageTruth,
-    Prompt,
+    PromptBatch,
     Segments,
     Span,
     Vocabulary,
@@ -35,9 +36,6 @@ from glipv2.structures import (
 from glipv2.structures.grounded import Answers, GroundedCaptions, ImageCaption
 from glipv2.tasks.base import Task
 from glipv2.tiling import NAMED, Tiles, in_tiles, tiles_for
-
-Picture = str | Path | Image | Tensor
-MOST_PROMPTS = 256  # vocabularies whose prompts are remembered
 
 
 class Predictor:
@@ -53,8 +51,8 @@ class Predictor:
             self._core.remembered = TextMemory()
         self._tasks = dict(task.subtasks())
         self._trained = next(iter(task.subtasks().values())).vocabulary
-        self._prompts: dict[tuple[tuple[str, ...], str], list[Prompt]] = {}
         self._tokenizer = task.model_config.tokenizer.build()
+        self._prompts = RememberedPrompts(self._tokenizer)
         self._pixels = task.model_config.pixels
 
     @classmethod
@@ -77,14 +75,14 @@ class Predictor:
     @overload
     def detect(  # type: ignore[overload-overlap]  # a path is a sequence of letters too
         self, images: Picture, names: Sequence[str] | None = ..., *, prompts: PromptConfig | None = ...,
-        threshold: float = ..., batch_size: int = ..., tile: int | Tiles = ...,
+        threshold: float = ..., batch_size: int = ..., tile: int | Tiles = ..., screen: int = ...,
     ) -> Detections: ...  # fmt: skip
 
     @overload
     def detect(
         self, images: Sequence[Picture], names: Sequence[str] | Sequence[Sequence[str]] | None = ..., *,
         prompts: PromptConfig | Sequence[PromptConfig] | None = ..., threshold: float = ..., batch_size: int = ...,
-        tile: int | Tiles = ...,
+        tile: int | Tiles = ..., screen: int = ...,
     ) -> list[Detections]: ...  # fmt: skip
 
     def detect(
@@ -96,23 +94,26 @@ class Predictor:
         threshold: float = 0.0,
         batch_size: int = 8,
         tile: int | Tiles = 0,
+        screen: int = 0,
     ) -> Detections | list[Detections]:
         """Objects of these names, in each picture's own pixels; one picture gives one result, a list a list.
 
         images: paths, Pillow images or uint8 RGB tensors [3, H, W]. names: default the training
         vocabulary; with a list of pictures also a list of names for each. prompts: how the names become
         text (separator, captions, knowledge, eval_names), for all pictures or one for each. tile: side in pixels of
-        the tiles in which large pictures are looked at besides, 0 = none.
+        the tiles in which large pictures are looked at besides, 0 = none. screen: only the so many likeliest names
+        are looked for in a picture (of one vocabulary for all), chosen before image and text read each other: faster
+        with hundreds of names, inexact, 0 = all.
         UserError for a picture that can't be read and for no names.
         """
         count = 1 if is_single(images) else len(cast("Sequence[Picture]", images))
-        requests = list(zip(self._vocabularies(names, count), _each(prompts, count), strict=True))
+        requests = list(zip(self._vocabularies(names, count), for_each(prompts, count), strict=True))
         task = self.task_for("detection")
         task.vocabulary = requests[0][0] if requests else None  # labels are those of each prompt's own, given below
 
         def asked(pictures: ImageBatch, truth: tuple[ImageTruth, ...]) -> DetectionBatch:
-            own = [self._prompts_for(*requests[one.image_id]) for one in truth]
-            return DetectionBatch(pictures, collate_rows(own, self._tokenizer), None, truth)
+            own = [requests[one.image_id] for one in truth]
+            return DetectionBatch(pictures, self._collated(pictures, own, screen), None, truth)
 
         results = self._predicted(task, images, batch_size, asked, tile)
         found = [
@@ -122,10 +123,10 @@ class Predictor:
         return found[0] if is_single(images) else found
 
     def with_vocabulary(
-        self, names: Sequence[str] | None = None, *, prompts: PromptConfig | None = None
+        self, names: Sequence[str] | None = None, *, prompts: PromptConfig | None = None, screen: int = 0
     ) -> VocabularyPredictor:
         """One object for many pictures and the same names: prompts are made, checked and read now, not at each call."""
-        return VocabularyPredictor(self, self.vocabulary if names is None else vocabulary_of(names), prompts)
+        return VocabularyPredictor(self, self.vocabulary if names is None else vocabulary_of(names), prompts, screen)
 
     @overload
     def segment(  # type: ignore[overload-overlap]
@@ -304,19 +305,26 @@ class Predictor:
                 def seen(pieces: Sequence[Tensor], of: int = number) -> list[Any]:
                     return look([of] * len(pieces), pieces)
 
-                found.append(in_tiles(_pixels_of(picture), tiles, seen, batch_size))
+                found.append(in_tiles(pixels_of(picture), tiles, seen, batch_size))
             return found
         found = []
         for start in range(0, len(pictures), batch_size):
-            tensors = [_pixels_of(picture) for picture in pictures[start : start + batch_size]]
+            tensors = [pixels_of(picture) for picture in pictures[start : start + batch_size]]
             found += look(range(start, start + len(tensors)), tensors)
         return found
 
     @torch.inference_mode()
-    def of_pictures(self, task: str, images: ImageBatch, truth: tuple[ImageTruth, ...], request: Any) -> Sequence[Any]:
-        """Predictions of a task for pictures that were read before, one request for all."""
+    def of_pictures(
+        self, task: str, images: ImageBatch, truth: tuple[ImageTruth, ...], request: Any, screen: int = 0
+    ) -> Sequence[Any]:
+        """Predictions of a task for pictures that were read before, one request for all; screen: see `detect`."""
         chosen = self.task_for(task)
-        return self._found(chosen, chosen.batch_for(images, truth, request))
+        if not screen:
+            return self._found(chosen, chosen.batch_for(images, truth, request))
+        assert isinstance(request, Vocabulary), "names are what is screened"
+        chosen.vocabulary = request
+        prompts = self._collated(images, [(request, PromptConfig())] * len(images), screen)
+        return self._found(chosen, DetectionBatch(images, prompts, None, truth))
 
     def _found(self, task: Task, batch: Any) -> list[Any]:
         with self.arithmetic.on(self.device), told_as_compiling(self.arithmetic.compile):
@@ -325,27 +333,38 @@ class Predictor:
     @torch.inference_mode()
     def read_prompts(self, vocabulary: Vocabulary, config: PromptConfig) -> None:
         """Makes the prompts of a vocabulary and reads them; calls of `detect` then find them read."""
-        for batch in collate_rows([self._prompts_for(vocabulary, config)], self._tokenizer):
+        for batch in collate_rows([self._prompts.all_names(vocabulary, config)], self._tokenizer):
             if self._core is not None:
                 self._core.read(batch.text.to(self.device))
 
-    def _prompts_for(self, vocabulary: Vocabulary, config: PromptConfig) -> list[Prompt]:
-        key = (vocabulary.names, repr(config))
-        if key not in self._prompts:
-            while len(self._prompts) >= MOST_PROMPTS:  # a service is asked for ever other names
-                self._prompts.pop(next(iter(self._prompts)))
-            self._prompts[key] = PromptComposer(vocabulary, self._tokenizer, config).all_names()
-        return self._prompts[key]
+    def _collated(
+        self, pictures: ImageBatch, requests: Sequence[tuple[Vocabulary, PromptConfig]], screen: int
+    ) -> tuple[PromptBatch, ...]:
+        """The prompts of each picture, of all of its names or of the likeliest."""
+        if not screen or screen >= len(requests[0][0]):
+            return collate_rows([self._prompts.all_names(*one) for one in requests], self._tokenizer)
+        if screen < 0 or any(one != requests[0] for one in requests):
+            raise UserError(f"screen: expected a number of names, of one list for all pictures, but got {screen}")
+        every = collate_rows([self._prompts.all_names(*requests[0])], self._tokenizer)
+        with self.arithmetic.on(self.device):
+            labels = likely_names(
+                self.task.parts(), pictures.to(self.device), [one.to(self.device) for one in every], screen,
+                self.task.model_config.pixels.size_divisor,
+            )  # fmt: skip
+        return collate_rows([self._prompts.some_names(*requests[0], own) for own in labels], self._tokenizer)
 
 
 class VocabularyPredictor:
     """A model with one vocabulary; `detect` gives what `Predictor.detect` gives for its names.
 
-    vocabulary: the names and their ids. UserError for a name that is longer than a prompt may be.
+    vocabulary: the names and their ids; screen: see there. UserError for a name that is longer than a prompt may be.
     """
 
-    def __init__(self, predictor: Predictor, vocabulary: Vocabulary, prompts: PromptConfig | None = None) -> None:
+    def __init__(
+        self, predictor: Predictor, vocabulary: Vocabulary, prompts: PromptConfig | None = None, screen: int = 0
+    ) -> None:
         self.vocabulary = vocabulary
+        self.screen = screen
         self._predictor = predictor
         self._prompts = prompts or PromptConfig()
         predictor.read_prompts(vocabulary, self._prompts)
@@ -365,36 +384,6 @@ class VocabularyPredictor:
     ) -> Detections | list[Detections]:
         """Objects of these names, in each picture's own pixels; one picture gives one result, a list a list."""
         return self._predictor.detect(
-            images, self.vocabulary.names, prompts=self._prompts, threshold=threshold, batch_size=batch_size
-        )
-
-
-def is_single(images: Picture | Sequence[Picture]) -> bool:
-    """Whether one picture is meant, and not a sequence of them."""
-    return isinstance(images, (str, Path, Image, Tensor))
-
-
-def _each(prompts: PromptConfig | Sequence[PromptConfig] | None, count: int) -> list[PromptConfig]:
-    if prompts is None or isinstance(prompts, PromptConfig):
-        return [prompts or PromptConfig()] * count
-    if len(prompts) != count:
-        raise UserError(f"expected a PromptConfig for each of {count} pictures, but got {len(prompts)}")
-    return list(prompts)
-
-
-def vocabulary_of(names: Sequence[str]) -> Vocabulary:
-    """Names asked for by a user, ids counting from 1; UserError when there is none or one comes twice."""
-    if isinstance(names, str):
-        raise UserError(f"expected a list of names, but got the text '{names}'; write [\"{names}\"]")
-    strange = next((name for name in names if not isinstance(name, str)), None)
-    if strange is not None:
-        raise UserError(f"expected names, but got {strange!r} among them; give texts only, or a list for each picture")
-    return Vocabulary(tuple(names))
-
-
-def _pixels_of(picture: Picture) -> Tensor:
-    if isinstance(picture, Tensor):
-        if picture.dtype != torch.uint8 or picture.ndim != 3 or picture.shape[0] != 3:
-            raise UserError(f"expected a uint8 tensor [3, H, W], but got {picture.dtype} {list(picture.shape)}")
-        return picture
-    return to_tensor(picture.convert("RGB") if isinstance(picture, Image) else read_image(picture))
+            images, self.vocabulary.names, prompts=self._prompts, threshold=threshold, batch_size=batch_size,
+            screen=self.screen,
+        )  # fmt: skip

@@ -41,7 +41,10 @@ class Stopped:
 
 
 class StopOnNonFinite(Callback):
-    """Looks at every loss before its gradients; costs a wait for the device at each step."""
+    """Looks at every loss before its gradients; costs a wait for the device at each step.
+
+    Where weights are spread over devices all ranks stop together.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -53,14 +56,19 @@ class StopOnNonFinite(Callback):
         self._batch = batch
 
     def on_before_backward(self, trainer: pl.Trainer, pl_module: pl.LightningModule, loss: Tensor) -> None:
-        if bool(torch.isfinite(loss)):
+        own = not bool(torch.isfinite(loss))
+        whole = getattr(trainer.strategy, "whole_weights", None)  # of spread ones, which all ranks gather together
+        if not (own if whole is None else trainer.strategy.reduce_boolean_decision(own, all=False)):
             return
+        tensors = pl_module.state_dict() if whole is None else whole()
+        if not own:
+            raise UserError("the loss of another process of this job is not a number; what it says stands beside this")
         terms = {name: float(value) for name, value in getattr(pl_module, "terms", {}).items()}
         number, rank = trainer.fit_loop.total_batch_idx, trainer.global_rank
         path = self.folder / FOLDER / f"step_{trainer.global_step}_rank_{rank}.pt"
         record = getattr(pl_module, "record", {})
-        save_stopped(path, Stopped(record, self._batch, terms, number, rank, pl_module.state_dict()))
-        raise UserError(told(float(loss), trainer.global_step, terms, self._batch, pl_module.state_dict(), path))
+        save_stopped(path, Stopped(record, self._batch, terms, number, rank, tensors))
+        raise UserError(told(float(loss), trainer.global_step, terms, self._batch, tensors, path))
 
 
 def told(

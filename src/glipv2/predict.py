@@ -53,6 +53,8 @@ def predict(config: PredictConfig) -> Summary | VideoSummary:
     request = predictor.request(task, config.text)
     if config.tile:
         tiles_for(task, config.tile_setting())
+    if config.screen and (task != "detection" or config.tile or not paths):
+        raise UserError("screen goes with task=detection and pictures, without tile; leave one of them out")
     if not paths:
         return predict_video(config, predictor, task, request, _content(task, request))
     output = Path(config.output)
@@ -102,6 +104,7 @@ def _words(config: PredictConfig, task: str) -> dict[str, Any]:
         "draw": config.draw,
         "precision": config.precision,
         "tile": [config.tile, config.overlap] if config.tile else [],
+        "screen": config.screen,
     }
 
 
@@ -181,7 +184,9 @@ def _found(
     if config.tile:
         originals = [read.original for read in batch.readable if read.original is not None]
         return predictor.run(task, originals, request, config.batch_size, config.tile_setting())
-    return [] if batch.images is None else predictor.of_pictures(task, batch.images, batch.truth, request)
+    if batch.images is None:
+        return []
+    return predictor.of_pictures(task, batch.images, batch.truth, request, config.screen)
 
 
 class Writer:

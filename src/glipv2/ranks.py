@@ -84,12 +84,18 @@ class JobEnvironment(LightningEnvironment):
 
 
 def own_environment() -> list[ClusterEnvironment]:
-    """Ours, unless somebody else starts the processes: torchrun, srun with several tasks, LSF, MPI, or a person."""
+    """Ours, unless somebody else starts the processes: torchrun, srun with several tasks, LSF, MPI, or a person.
+
+    Lightning finds those out itself; but where it finds SLURM it would also save on signals, in the middle of a step.
+    """
     if RANK in os.environ:
         return [JobEnvironment()]
+    place = meeting_place()
+    if isinstance(place, SLURMEnvironment):
+        return [place]
     others = (TorchElasticEnvironment, LSFEnvironment, MPIEnvironment)
     by_hand = "LOCAL_RANK" in os.environ or "NODE_RANK" in os.environ
-    if by_hand or meeting_place() is not None or any(other.detect() for other in others):
+    if by_hand or place is not None or any(other.detect() for other in others):
         return []
     return [JobEnvironment()]
 
@@ -208,7 +214,10 @@ def meeting_place() -> ClusterEnvironment | None:
     if TorchElasticEnvironment.detect() and int(os.environ.get("WORLD_SIZE", "1")) > 1:
         return TorchElasticEnvironment()
     if SLURMEnvironment.detect() and int(os.environ.get("SLURM_NTASKS", "1")) > 1:
-        return SLURMEnvironment()
+        try:
+            return SLURMEnvironment(auto_requeue=False)
+        except RuntimeError as error:  # tasks that are counted otherwise
+            raise UserError(f"SLURM: {error}") from error
     return None
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from glipv2.checkpoints import model_of
+from glipv2.checkpoints import task_of
 from glipv2.config import TrainConfig
 from glipv2.nonfinite import Stopped, read_stopped
 from glipv2.report.summary import show_rows
@@ -48,10 +48,7 @@ def replay(config: TrainConfig, again: str) -> Replayed:
 
 
 def _task(config: TrainConfig, stopped: Stopped) -> Task:
-    model = config.tune.prepared(model_of(stopped.record, "replay"))
-    task = config.task.build(model, config.loss, tuple(stopped.record.get("answers", ())))
-    config.tune.apply(task)
-    config.optim.freeze(task)
+    task = task_of(config, stopped.record, "replay")
     task.load_state_dict(dict(stopped.tensors))
     task.train()
     config.trainer.prepare(task)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,12 +15,14 @@ from omegaconf import OmegaConf
 from glipv2.checkpoint_files import fault_of, newest_whole, remove_partials
 from glipv2.config import TrainConfig, to_plain
 from glipv2.errors import UserError
+from glipv2.preemption import was_queued_again
 from glipv2.report.sweep import SWEEP_FILE
 from glipv2.runs import CONFIG, ENVIRONMENT
 
 log = logging.getLogger(__name__)
 
 OF_THE_JOB = ("resume", "replay", "output")  # keys that are no part of what is trained
+WRITTEN_DOWN = "model.text.options.vocab_size"  # the tokenizer's; weights that a run goes on from have brought it
 FINISHED = "run/steps"  # in metrics.json, which is written last
 
 
@@ -72,6 +74,19 @@ def job_of_sweep(config: TrainConfig, folder: Path) -> tuple[TrainConfig, dict[s
     return replace(config, resume=str(folder)), {}
 
 
+def queued_again(config: TrainConfig, folder: Path) -> TrainConfig:
+    """The config of a SLURM job that goes on with its own folder where it was started before; else as it is."""
+    if config.resume or not was_queued_again(os.environ) or not (folder / CONFIG).is_file():
+        return config
+    return replace(config, resume=str(folder))
+
+
+def check_requeued(words: Iterable[str]) -> None:
+    """UserError where a job that is queued again would make itself another folder."""
+    if not any(word.partition("=")[0] in ("output", "resume") for word in words):
+        raise UserError("trainer.requeue: a job that is queued again has to find its run; give output=FOLDER")
+
+
 def tell_changes(config: TrainConfig, folder: Path) -> None:
     """Says what is not as it was when the run stopped."""
     for change in changes(folder, config):
@@ -90,7 +105,7 @@ def changes(folder: Path, config: TrainConfig) -> Iterator[str]:
     now = dict(_flat(OmegaConf.to_container(OmegaConf.create(to_plain(config)))))
     left_out = {*OF_THE_JOB, *(["model"] if config.weights else [])}  # the model is that of the weights
     for key in sorted(before.keys() | now.keys()):
-        if before.get(key) != now.get(key) and key.partition(".")[0] not in left_out:
+        if before.get(key) != now.get(key) and key.partition(".")[0] not in left_out and key != WRITTEN_DOWN:
             yield f"{key}: {now.get(key)}, before {before.get(key)}"
 
 

@@ -78,7 +78,7 @@ class LastCheckpoint(Callback):
         """All of the step before is done here, its validation and its row of the curves too."""
         if batch_idx % trainer.accumulate_grad_batches:
             return  # gradients of half a step are not stored
-        self._stop_if_asked()
+        self._stop_if_asked(trainer)
         step = trainer.global_step
         if step > self.saved_step and self._due(trainer, step):
             self._save(trainer)
@@ -89,8 +89,8 @@ class LastCheckpoint(Callback):
     def on_validation_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
-        if self._in_validation:
-            self._stop_if_asked()
+        if self._in_validation and trainer.world_size == 1:  # ranks may have batches of different number here
+            self._stop_if_asked(trainer)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._validated, self._in_validation = self._in_validation, False
@@ -123,8 +123,9 @@ class LastCheckpoint(Callback):
         trainer.save_checkpoint(self.path)
         self.saved_step, self._validated, self._since = trainer.global_step, False, time.monotonic()
 
-    def _stop_if_asked(self) -> None:
-        if self._asked:
+    def _stop_if_asked(self, trainer: pl.Trainer) -> None:
+        """Ranks stop at the same step, though they may hear of it at different ones."""
+        if trainer.strategy.reduce_boolean_decision(self._asked, all=False):
             self._orderly = True
             raise KeyboardInterrupt
 

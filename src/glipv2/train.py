@@ -20,7 +20,7 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from glipv2.callbacks import training_callbacks
 from glipv2.checkpoint_files import LAST, steps_in
-from glipv2.checkpoints import WEIGHTS_FILE, Checkpoint, read_checkpoint, record_of, save_weights
+from glipv2.checkpoints import WEIGHTS_FILE, Checkpoint, read_checkpoint, record_of, save_weights, task_of
 from glipv2.config import TrainConfig, to_plain
 from glipv2.data.datamodule import DataModule
 from glipv2.errors import Interrupted, UserError
@@ -30,14 +30,15 @@ from glipv2.hushed import hushed
 from glipv2.models.conventions import starting_from
 from glipv2.models.weights import load_into
 from glipv2.monitors import Throughput, model_summary, parameter_count
+from glipv2.preemption import Preemption
 from glipv2.ranks import Job, SameConfig, other_ranks
 from glipv2.report.summary import show_rows
-from glipv2.resuming import checkpoint_to_resume, job_of_sweep, run_of, tell_changes
+from glipv2.resuming import checkpoint_to_resume, job_of_sweep, queued_again, run_of, tell_changes
 from glipv2.runs import CONFIG, ENVIRONMENT, claim_folder, environment, write_json, write_metrics, write_text
 from glipv2.saving import LastCheckpoint
 from glipv2.tasks.base import Task
 from glipv2.tracking import end_tracking, label_of, log_facts, log_files, log_summary
-from glipv2.trainer import interrupts_as_such
+from glipv2.trainer import SHARDED, interrupts_as_such
 from glipv2.tune import trainable_parameters
 
 log = logging.getLogger(__name__)
@@ -48,6 +49,14 @@ KEPT = ("best.ckpt", LAST)  # checkpoints that a tracker gets where it is to
 def train(config: TrainConfig, folder: Path) -> dict[str, float]:
     """Trains, evaluates the best checkpoint, and leaves everything in `folder`; returns the scores."""
     config.check()
+    if not config.trainer.requeue:
+        return _claimed(config, folder)
+    with Preemption() as preemption:
+        return _claimed(queued_again(config, folder), folder, preemption)
+
+
+def _claimed(config: TrainConfig, folder: Path, *around: Callback) -> dict[str, float]:
+    """See `train`; around: callbacks before all others."""
     config, scores = job_of_sweep(config, folder)
     if scores:
         return scores
@@ -58,7 +67,7 @@ def train(config: TrainConfig, folder: Path) -> dict[str, float]:
     # only the run that goes on may be written over; processes that a run starts for more devices claim nothing
     claim = None if goes_on or getattr(rank_zero_only, "rank", 0) > 0 else claim_folder(folder)
     try:
-        return _trained(config, folder, resume)
+        return _trained(config, folder, resume, around)
     except BaseException as end:
         early = type(end) is KeyboardInterrupt  # later ones come as Interrupted
         saved = (folder / "checkpoints" / LAST).exists()
@@ -70,7 +79,7 @@ def train(config: TrainConfig, folder: Path) -> dict[str, float]:
         raise
 
 
-def _trained(config: TrainConfig, folder: Path, resume: Path | None) -> dict[str, float]:
+def _trained(config: TrainConfig, folder: Path, resume: Path | None, around: Sequence[Callback]) -> dict[str, float]:
     """Builds everything and runs; the folder is ours."""
     start = _start(config, resume)
     if start:
@@ -85,18 +94,18 @@ def _trained(config: TrainConfig, folder: Path, resume: Path | None) -> dict[str
     try:
         if data.skipped:
             log_facts(loggers, {"skipped_records": data.skipped})
-        return _run(config, folder, task, data, loggers, resume, started)
+        return _run(config, folder, task, data, loggers, resume, around, started)
     finally:
         end_tracking(loggers)
 
 
 def _run(
     config: TrainConfig, folder: Path, task: Task, data: DataModule, loggers: list[Logger], resume: Path | None,
-    started: float,
+    around: Sequence[Callback], started: float,
 ) -> dict[str, float]:  # fmt: skip
     """Builds the trainer and begins on every rank; everything around is ready."""
-    callbacks = training_callbacks(folder, config.task.monitor, config.trainer, config.seed, bool(loggers))
-    callbacks.append(SameConfig(config))
+    own = training_callbacks(folder, config.task.monitor, config.trainer, config.seed, bool(loggers))
+    callbacks = [*around, *own, SameConfig(config)]
     trainer = config.trainer.build(folder, callbacks, loggers, config.task.skips())
     with other_ranks(trainer, Job("train", config, folder)):
         return _fitted(config, folder, task, data, trainer, loggers, callbacks, resume, started)
@@ -113,6 +122,8 @@ def _fitted(
     with interruptible(lambda: f"at step {saving.saved_step} of {steps}; it is saved in {folder}", saving.path):
         trainer.fit(task, datamodule=data, ckpt_path=resume, weights_only=True)
     trained = time.perf_counter()
+    if config.trainer.strategy == SHARDED:
+        task = _gathered(config, task, saving.path)
     with interruptible(lambda: f"in the final evaluation; training is complete and saved in {folder}", saving.path):
         scores = _finish(config, folder, task, data, trainer)
     speed = next(callback.images_per_second for callback in callbacks if isinstance(callback, Throughput))
@@ -231,6 +242,13 @@ def _finish(config: TrainConfig, folder: Path, task: Task, data: DataModule, tra
         )
         scores |= score_split(task, opened, trainer, folder, split, config.gallery)
     return scores
+
+
+def _gathered(config: TrainConfig, task: Task, last: Path) -> Task:
+    """The task on whole weights, as its last checkpoint has them: those that are spread over devices stay so."""
+    whole = task_of(config, task.record, str(last))
+    whole.load_state_dict(torch.load(last, map_location="cpu", weights_only=True, mmap=True)["state_dict"])
+    return whole
 
 
 def _splits(config: TrainConfig) -> Sequence[str]:

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from pytorch_lightning.loggers import Logger
 
 
+SHARDED = "fsdp"  # the strategy of glipv2.sharding; Lightning's own of that name refuses CPUs
+
+
 def compilers() -> list[str]:
     """The backends of torch.compile."""
     import torch
@@ -56,12 +59,14 @@ class TrainerConfig:
     """What people change of `pytorch_lightning.Trainer`; everything else goes through `options`.
 
     val_every: optimiser steps between validations (0 = only at the end); clip: gradient norm bound;
-    channels_last: memory layout of images and convolutions; precision: Lightning's, or auto, see
-    `resolved_precision`; save_every (optimiser steps) and save_minutes: how often last.ckpt is written between
-    validations, after which it always is (0 = not by this). grad_checkpointing: parts of the model (image, text,
-    fusion) whose blocks compute their insides again in the backward pass instead of keeping them. compile: the
-    backend of torch.compile for the encoders, the tower and the region head, as inductor ("" = not compiled).
-    ema: decay of a moving average of the weights, which is then what is validated, stored and exported (0 = none).
+    strategy: Lightning's, or fsdp, which spreads weights, gradients and moments over the devices, see
+    `ShardedStrategy`; channels_last: memory layout of images and convolutions (not of spread ones); precision:
+    Lightning's, or auto, see `resolved_precision`; save_every (optimiser steps) and save_minutes: how often last.ckpt
+    is written between validations, after which it always is (0 = not by this). grad_checkpointing: parts of the model
+    (image, text, fusion) whose blocks compute their insides again in the backward pass instead of keeping them.
+    compile: the backend of torch.compile for the encoders, the tower and the region head, as inductor ("" = not
+    compiled). ema: decay of a moving average of the weights, which is then what is validated, stored and exported
+    (0 = none). requeue: whether a SLURM job that has to make place saves, is queued again and goes on.
     """
 
     max_steps: int = at_least(-1, 1000)
@@ -80,6 +85,7 @@ class TrainerConfig:
     grad_checkpointing: list[str] = field(default_factory=list)
     compile: str = ""
     ema: float = 0.0
+    requeue: bool = False
     options: dict[str, Any] = field(default_factory=dict)
 
     def check(self) -> None:
@@ -91,7 +97,17 @@ class TrainerConfig:
         unknown = [part for part in self.grad_checkpointing if part not in PARTS]
         if unknown:
             raise UserError(f"trainer.grad_checkpointing: no part '{unknown[0]}'; {nearest(unknown[0], PARTS)}")
+        if self.strategy == SHARDED:
+            self._check_sharded()
         self.build(None, [], [])
+
+    def _check_sharded(self) -> None:
+        """UserError for what spread weights can't be."""
+        if self.ema or self.compile:
+            word = "ema" if self.ema else "compile"
+            raise UserError(f"trainer.strategy={SHARDED} can't go with trainer.{word}; leave out one of them")
+        if "16" in self.precision and self.precision != "bf16-mixed":
+            raise UserError(f"trainer.strategy={SHARDED} takes precision 32-true or bf16-mixed, not {self.precision}")
 
     def prepare(self, task: nn.Module) -> None:
         """Gives a task the memory layout, the recomputed blocks and the compiled parts that are asked for.
@@ -100,7 +116,7 @@ class TrainerConfig:
         """
         import torch
 
-        if self.channels_last:
+        if self.channels_last and self.strategy != SHARDED:  # torch splits tensors that lie in one order alone
             task.to(memory_format=torch.channels_last)
         core = task.core
         assert isinstance(core, nn.Module), "a task has a core"
@@ -131,7 +147,7 @@ class TrainerConfig:
             "num_sanity_val_steps": 0,
             "accelerator": self.accelerator,
             "devices": self.devices,
-            "strategy": self.strategy,
+            "strategy": self._strategy(),
             "precision": resolved_precision(self.precision, self.accelerator),
             "gradient_clip_val": self.clip or None,
             "accumulate_grad_batches": self.accumulate,
@@ -152,3 +168,11 @@ class TrainerConfig:
             return trainer
         except (ValueError, TypeError, MisconfigurationException) as error:
             raise UserError(f"trainer: Lightning refuses these settings: {' '.join(str(error).split())}") from error
+
+    def _strategy(self) -> Any:
+        """What Lightning takes for it."""
+        if self.strategy != SHARDED:
+            return self.strategy
+        from glipv2.sharding import ShardedStrategy
+
+        return ShardedStrategy()

@@ -107,10 +107,14 @@ class PromptComposer:
 
     def all_names(self) -> list[Prompt]:
         """Prompts that together hold every name once, in order; no name is cut."""
+        return self.some_names(range(len(self.vocabulary)))
+
+    def some_names(self, labels: Sequence[int]) -> list[Prompt]:
+        """The same of some of the names, by their labels in the whole vocabulary."""
         chunks: list[list[int]] = [[]]
         used = 0
         most = self.config.eval_names or len(self.vocabulary)
-        for label in range(len(self.vocabulary)):
+        for label in labels:
             if chunks[-1] and (len(chunks[-1]) == most or not self.book.fits(used, label)):
                 chunks.append([])
                 used = 0

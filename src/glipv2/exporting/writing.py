@@ -36,7 +36,7 @@ from glipv2.exporting.session import (
     exported_task,
     opened_graph,
 )
-from glipv2.inference import vocabulary_of
+from glipv2.given import vocabulary_of
 from glipv2.losses.glipv2 import LossConfig
 from glipv2.report.summary import show_rows
 from glipv2.runs import output_folder, write_json

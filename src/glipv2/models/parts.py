@@ -81,6 +81,10 @@ class Parts:
         """Words that were masked or come next."""
         return self._part("words", lambda: WordHead(self.core.text_width, self.tokenizer.vocab_size))
 
+    def holds(self, name: str) -> bool:
+        """Whether a model that exists already has this part."""
+        return self._given is not None and name in self._given
+
     def _part(self, name: str, build: Callable[[], Part]) -> Part:
         if self._given is None:
             return build()

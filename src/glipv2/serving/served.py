@@ -11,7 +11,8 @@ from torch import Tensor
 
 from glipv2.data.images import read_image, to_tensor
 from glipv2.errors import UserError
-from glipv2.inference import Predictor, vocabulary_of
+from glipv2.given import vocabulary_of
+from glipv2.inference import Predictor
 from glipv2.serving.settings import ServeConfig
 from glipv2.structures import Prediction
 

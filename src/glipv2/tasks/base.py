@@ -220,6 +220,23 @@ class Task(pl.LightningModule):
         """Further numbers made of the scores; none for a single task."""
         return {}
 
+    def configure_model(self) -> None:
+        """Hands itself to a strategy that spreads weights over devices, before anything is trained."""
+        spread = getattr(self.trainer.strategy, "spread", None)
+        if spread is not None:
+            spread(self)
+
+    def configure_gradient_clipping(
+        self, optimizer: torch.optim.Optimizer, gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:  # fmt: skip
+        """By the strategy, where it has a way of its own for gradients that are spread."""
+        clip = getattr(self.trainer.strategy, "clip", None)
+        if clip is None or gradient_clip_algorithm == "value":
+            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
+        elif gradient_clip_val:
+            clip(self.parameters(), gradient_clip_val)
+
     def configure_optimizers(self) -> Any:
         """As the `optim` preset says, over all steps of the run."""
         if self.optim is None:

@@ -1,0 +1,36 @@
+"""The prompts of vocabularies that were asked for before."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from glipv2.data.prompts import PromptComposer, PromptConfig
+from glipv2.structures import Prompt, Vocabulary
+from glipv2.tokenizer import Tokenizer
+
+MOST = 256  # vocabularies; a service is asked for ever other names
+
+
+class RememberedPrompts:
+    """Prompts by the names and how they are worded, made when first asked for."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+        self._made: dict[tuple[tuple[str, ...], str], tuple[PromptComposer, list[Prompt]]] = {}
+
+    def all_names(self, vocabulary: Vocabulary, config: PromptConfig) -> list[Prompt]:
+        """See `PromptComposer`."""
+        return self._of(vocabulary, config)[1]
+
+    def some_names(self, vocabulary: Vocabulary, config: PromptConfig, labels: Sequence[int]) -> list[Prompt]:
+        """See `PromptComposer`."""
+        return self._of(vocabulary, config)[0].some_names(labels)
+
+    def _of(self, vocabulary: Vocabulary, config: PromptConfig) -> tuple[PromptComposer, list[Prompt]]:
+        key = (vocabulary.names, repr(config))
+        if key not in self._made:
+            while len(self._made) >= MOST:
+                self._made.pop(next(iter(self._made)))
+            composer = PromptComposer(vocabulary, self._tokenizer, config)
+            self._made[key] = composer, composer.all_names()
+        return self._made[key]
