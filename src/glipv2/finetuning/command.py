@@ -6,7 +6,7 @@ import logging
 import shlex
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -80,6 +80,8 @@ def planned(request: FinetuneRequest, console: Console) -> Plan:
     )
     steps = int(given.get("trainer.max_steps", 0)) or None
     length = chosen_length(facts.train_images, tune.value, batch, steps)
+    if "trainer.val_every" in given:
+        length = replace(length, every=int(given["trainer.val_every"]) or length.steps)
     parameters = sum(tensor.numel() for tensor in start.tensors.values())
     bf16 = device.type == "cuda" and torch.cuda.is_bf16_supported()
     words = merged(first + further_words(tune, length, parameters, bf16), given)
