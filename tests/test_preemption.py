@@ -7,6 +7,7 @@ import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from glipv2.config import TrainConfig
 from glipv2.curves_file import read_rows
 from glipv2.nonfinite import StopOnNonFinite
 from glipv2.preemption import SIGNALS, Preemption, job_id, queue_again, was_queued_again
+from glipv2.saving import LastCheckpoint
 
 Command = Callable[..., Any]
 TINY = (
@@ -115,6 +117,26 @@ def test_outside_of_training_a_signal_ends_the_run_at_once(cluster: Path) -> Non
             os.kill(os.getpid(), signal.SIGTERM)
             time.sleep(5)
         assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert cluster.read_text() == "requeue 123\n"
+
+
+def test_ranks_stop_together_between_steps_and_a_shared_validation_is_left_by_queueing_alone(
+    tmp_path: Path, cluster: Path
+) -> None:
+    told = SimpleNamespace(reduce_boolean_decision=lambda own, all: True)  # another rank was asked
+    trainer: Any = SimpleNamespace(strategy=told, accumulate_grad_batches=1, world_size=2, is_global_zero=True)
+    with pytest.raises(KeyboardInterrupt):
+        LastCheckpoint(tmp_path / "last.ckpt", 0, 0).on_train_batch_start(trainer, None, None, 0)  # type: ignore[arg-type]
+    before = signal.signal(signal.SIGINT, lambda *_: None)  # as in training, where it only leaves a note
+    try:
+        with Preemption() as preemption:
+            preemption.on_validation_batch_start(trainer, None, None, 0)  # type: ignore[arg-type]
+            assert not cluster.exists()
+            os.kill(os.getpid(), signal.SIGUSR1)
+            for batch in (1, 2):
+                preemption.on_validation_batch_start(trainer, None, None, batch)  # type: ignore[arg-type]
     finally:
         signal.signal(signal.SIGINT, before)
     assert cluster.read_text() == "requeue 123\n"

@@ -59,6 +59,7 @@ class ShardedStrategy(ModelParallelStrategy):
 
     def spread(self, task: pl.LightningModule) -> None:
         """Splits a task's tensors over the devices, from the first rank's values; only for training."""
+        self._task = None  # of an earlier training with this trainer
         if task.trainer.state.fn != TrainerFn.FITTING:
             return
         task.to(self.root_device)
