@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 import torch
 
-from glipv2.callbacks import ProgressLines
+from glipv2.callbacks import ProgressLines, StepsBar
 from glipv2.monitors import Throughput
+from glipv2.trainer import TrainerConfig
 
 STEP: Any = SimpleNamespace(global_step=50, is_global_zero=True, max_steps=200, callback_metrics={}, loggers=[])
 NOBODY: Any = None  # the module, which these callbacks do not ask
@@ -30,6 +31,12 @@ def test_validation_does_not_slow_the_measured_speed(monkeypatch: pytest.MonkeyP
     speed.on_train_batch_start(STEP, module, range(4), 2)
     speed.on_train_batch_end(STEP, module, None, range(4), 2)  # 110 s to 112 s
     assert speed.images_per_second == 20 / 5
+
+
+def test_a_bar_stands_in_terminals_alone_and_tells_no_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdout.isatty", lambda: False, raising=False)
+    assert TrainerConfig(max_steps=1, accelerator="cpu").build(None, [], []).progress_bar_callback is None
+    assert StepsBar()._get_train_description(0) == "Training  "
 
 
 def test_progress_is_one_line_now_and_then(caplog: pytest.LogCaptureFixture) -> None:

@@ -38,10 +38,17 @@ def training_callbacks(folder: Path, monitor: str, trainer: TrainerConfig, seed:
     if trainer.ema:
         callbacks.insert(0, Averaged(trainer.ema))
     if trainer.progress:
-        callbacks.append(RichProgressBar(refresh_rate=5) if sys.stdout.isatty() else ProgressLines())
+        callbacks.append(StepsBar(refresh_rate=5) if sys.stdout.isatty() else ProgressLines())
     if loggers:
         callbacks += [LearningRateMonitor(logging_interval="step"), GradientNorms()]
     return callbacks
+
+
+class StepsBar(RichProgressBar):
+    """Lightning's, which would tell an epoch: here the whole run is one, without an end (0/-2)."""
+
+    def _get_train_description(self, current_epoch: int) -> str:
+        return f"{'Training':{len(self.validation_description)}}"
 
 
 class BestCheckpoint(ModelCheckpoint):

@@ -21,7 +21,7 @@ OPTIONS = ("--cfg", "--help", "--multirun")
 WORDS = {
     "finetune": ("data=", "weights=", "keep=", "images=", "output=", "task=", "tune=", "--plan", "--help"),
     "demo": ("weights=", "host=", "port=", "device=", "threshold=", "open=true", "--help"),
-    "export": ("weights=", "--output", "--names", "--tolerance", "--help"),
+    "export": ("weights=", "--output", "--names", "--torch", "--tolerance", "--help"),
     "plan": ("model=", "task=", "data=", "tune=", "trainer.precision=", "--help"),
     "data": ("check", "preview", "convert", "pack", "label", "benchmark", "--help"),
     "weights": ("import", "info", "--help"),

@@ -18,6 +18,7 @@ EXAMPLES = """\
 examples
   glipv2 export weights=runs/demo -o exported
   glipv2 export weights=runs/demo -o exported --names "a cup. a dog."   # and one graph of these names alone
+  glipv2 export weights=runs/demo -o exported --torch                  # and both as torch.export programs (.pt2)
 
   from glipv2.exporting.session import OnnxDetector
   OnnxDetector.load("exported").detect("photo.jpg", ["red circle", "blue square"])
@@ -32,6 +33,7 @@ def export_command(arguments: Sequence[str]) -> None:
     parser.add_argument("weights", metavar="weights=FILE", help="a run, a weights file or an hf:// address")
     parser.add_argument("-o", "--output", metavar="DIR", required=True, help="a new folder")
     parser.add_argument("--names", metavar="TEXT", help="names, separated by full stops, for a graph of them alone")
+    parser.add_argument("--torch", action="store_true", help="write both graphs as torch.export programs (.pt2) too")
     parser.add_argument(
         "--tolerance", metavar="X", type=float, default=1e-4, help="of boxes (shares of the sides) and scores (1e-4)"
     )
@@ -43,5 +45,5 @@ def export_command(arguments: Sequence[str]) -> None:
     from glipv2.exporting.writing import ExportConfig, export
 
     names = names_in_text(words.names) if words.names else ()
-    rows = export(weights, Path(words.output), ExportConfig(words.tolerance, tuple(names)))
+    rows = export(weights, Path(words.output), ExportConfig(words.tolerance, tuple(names), words.torch))
     print(f"written to {words.output}; the largest difference is {max(row.worst for row in rows):.1e}")

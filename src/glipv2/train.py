@@ -6,7 +6,7 @@ import logging
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from glipv2.data.datamodule import DataModule
 from glipv2.errors import Interrupted, UserError
 from glipv2.evaluate import open_data, score_split, summary
 from glipv2.facts import peak_memory, write_facts
+from glipv2.hushed import hushed
 from glipv2.models.conventions import starting_from
 from glipv2.models.weights import load_into
 from glipv2.monitors import Throughput, model_summary, parameter_count
@@ -167,7 +168,8 @@ def interruptible(told: Callable[[], str], saved: Path) -> Iterator[None]:
 
 def build_task(config: TrainConfig, start: Checkpoint | None = None, answers: Sequence[str] = ()) -> Task:
     """The task of a config, with the weights of `start` where it is given."""
-    task = config.task.build(config.tune.prepared(config.model), config.loss, answers)
+    with hushed("glipv2.models", logging.WARNING) if start else nullcontext():  # that parts start from random numbers
+        task = config.task.build(config.tune.prepared(config.model), config.loss, answers)
     task.optim = config.optim
     if start:
         _take_over(task, config, start)

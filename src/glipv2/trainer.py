@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -151,7 +152,7 @@ class TrainerConfig:
             "gradient_clip_val": self.clip or None,
             "accumulate_grad_batches": self.accumulate,
             "log_every_n_steps": self.log_every,
-            "enable_progress_bar": self.progress,
+            "enable_progress_bar": self.progress and sys.stdout.isatty(),  # bars make no sense in a file of lines
             "enable_model_summary": False,
             "enable_checkpointing": any(isinstance(c, pl.callbacks.ModelCheckpoint) for c in callbacks),
             "default_root_dir": str(folder) if folder else None,

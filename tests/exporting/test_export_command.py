@@ -17,7 +17,7 @@ from torch.testing import assert_close
 import glipv2
 from glipv2.checkpoints import WEIGHTS_FILE, record_of, save_weights
 from glipv2.exporting import writing
-from glipv2.exporting.session import OnnxDetector
+from glipv2.exporting.session import ExportedDetector, OnnxDetector, ProgramDetector
 from glipv2.losses.glipv2 import LossConfig
 from glipv2.models import ModelConfig
 from glipv2.structures import Vocabulary
@@ -31,7 +31,11 @@ pytest.importorskip("onnxruntime")
 def weights(model_config: ModelConfig, tmp_path: Path) -> Path:
     """Of a tiny detector that finds something everywhere."""
     torch.manual_seed(0)
-    plain = replace(model_config, fusion=replace(model_config.fusion, deformable=False, layers=1))
+    plain = replace(
+        model_config,
+        fusion=replace(model_config.fusion, deformable=False, layers=1),
+        image=replace(model_config.image, levels=3),
+    )
     task = DetectionConfig().build(plain, LossConfig.grounding_only()).eval()
     (tmp_path / "old").mkdir()
     task.config.selection.min_probability = 0.0
@@ -44,21 +48,22 @@ def weights(model_config: ModelConfig, tmp_path: Path) -> Path:
 def test_an_export_finds_what_its_weights_find_for_any_names(
     weights: Path, tmp_path: Path, glipv2: Callable[..., Any]
 ) -> None:
-    words = ("export", f"weights={weights}", "-o", "out", "--names", "a cup. a dog.")
+    words = ("export", f"weights={weights}", "-o", "out", "--names", "a cup. a dog.", "--torch")
     ended = glipv2(tmp_path, *words)
     assert ended.code == 0, ended.err
     assert sorted(path.name for path in (tmp_path / "out").iterdir() if path.suffix != ".data") == [
-        "detector.onnx", "detector_fixed.onnx", "model.json", "parity.json", "text.onnx",
+        "detector.onnx", "detector.pt2", "detector_fixed.onnx", "model.json", "parity.json", "text.onnx", "text.pt2",
     ]  # fmt: skip
     parity = json.loads((tmp_path / "out/parity.json").read_text())
     compared = Counter(row["graph"] for row in parity["rows"])
-    assert compared == {"onnxruntime": 6, "onnxruntime, fixed names": 2}
+    assert compared == {"onnxruntime": 6, "torch.export": 6, "onnxruntime, fixed names": 2}
     assert max(max(row["boxes"], row["scores"]) for row in parity["rows"]) <= 1e-4
     assert {row["names"] for row in parity["rows"]} == {2, 1, 4}
-    _same_findings(weights, OnnxDetector.load(tmp_path / "out"))
+    for kind in (OnnxDetector, ProgramDetector):
+        _same_findings(weights, kind.load(tmp_path / "out"))
 
 
-def _same_findings(weights: Path, exported: OnnxDetector) -> None:
+def _same_findings(weights: Path, exported: ExportedDetector) -> None:
     torch.manual_seed(0)
     photos = [torch.randint(0, 255, (3, *size), dtype=torch.uint8) for size in ((64, 64), (50, 90))]
     pictures = [Image.fromarray(photo.permute(1, 2, 0).numpy()) for photo in photos]

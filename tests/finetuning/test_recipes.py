@@ -73,6 +73,9 @@ def test_a_step_sees_eight_images_and_training_passes_over_all_of_them_forty_tim
     assert (small.accumulate, small.steps) == (4, 400)
     assert chosen_length(4, "prompt", batch=2).steps == 100
     assert chosen_length(10**6, "full", batch=16).steps == 5000
+    assert (
+        chosen_length(80, "lora", batch=8, steps=20).every == 5
+    )  # a short try is not validated for longer than trained
     assert (wanted_batch(3), wanted_batch(100), wanted_batch(1000)) == (3, 8, 16)
 
 

@@ -1,11 +1,11 @@
-"""An exported detector in onnxruntime, with the same `detect` as a trained model."""
+"""An exported detector in onnxruntime or torch, with the same `detect` as a trained model."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Any, ClassVar, Protocol, Self
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +20,8 @@ from glipv2.tasks.detection import DetectionConfig
 from glipv2.tasks.grounding import image_by_image, in_original
 from glipv2.tokenizer import carried
 
-TEXT_FILE, DETECTOR_FILE, FIXED_FILE = "text.onnx", "detector.onnx", "detector_fixed.onnx"
+TEXT, DETECTOR, FIXED = "text", "detector", "detector_fixed"  # names of files, whose suffix tells their runtime
+ONNX, PROGRAM = ".onnx", ".pt2"
 RECORD_FILE, PARITY_FILE = "model.json", "parity.json"
 INSTALL = 'pip install "glipv2[onnx]"'
 
@@ -28,9 +29,14 @@ GraphFunction = Callable[..., tuple[Tensor, ...]]  # the inputs of a graph, in i
 
 
 def opened_graph(path: Path) -> GraphFunction:
-    """A file as a function of tensors; UserError where the file or the library is missing."""
+    """A file of either kind as a function of tensors; UserError where the file or its runtime is missing."""
     if not path.is_file():
-        raise UserError(f"{path} is missing; expected a folder that glipv2 export wrote")
+        option = " --torch" if path.suffix == PROGRAM else ""
+        raise UserError(f"{path} is missing; expected a folder that glipv2 export{option} wrote")
+    return _of_program(path) if path.suffix == PROGRAM else _of_session(path)
+
+
+def _of_session(path: Path) -> GraphFunction:
     try:
         import onnxruntime
     except ImportError as error:
@@ -41,6 +47,20 @@ def opened_graph(path: Path) -> GraphFunction:
     def outputs(*inputs: Tensor) -> tuple[Tensor, ...]:
         given = {name: value.numpy() for name, value in zip(names, inputs, strict=True)}
         return tuple(torch.from_numpy(value) for value in session.run(None, given))
+
+    return outputs
+
+
+def _of_program(path: Path) -> GraphFunction:
+    try:
+        # what the exporter assumed of open sides is not held against what comes: see `writing.opened_to_one`
+        module = torch.export.load(path).module(check_guards=False)
+    except Exception as error:  # a damaged archive fails in as many ways as there are parts
+        raise UserError(f"{path}: not a torch.export program that this torch reads ({error!r:.100})") from error
+
+    def outputs(*inputs: Tensor) -> tuple[Tensor, ...]:
+        found = module(*inputs)
+        return (found,) if isinstance(found, Tensor) else tuple(found)
 
     return outputs
 
@@ -60,9 +80,9 @@ class ExportedGraphs:
         self._tokens: dict[bytes, Tensor] = {}
 
     @classmethod
-    def in_folder(cls, folder: Path) -> ExportedGraphs:
-        """Both files."""
-        return cls(opened_graph(folder / TEXT_FILE), opened_graph(folder / DETECTOR_FILE))
+    def in_folder(cls, folder: Path, suffix: str) -> ExportedGraphs:
+        """Both files of one kind."""
+        return cls(opened_graph(folder / f"{TEXT}{suffix}"), opened_graph(folder / f"{DETECTOR}{suffix}"))
 
     def tokens(self, text: TextBatch) -> Tensor:
         """[B, L] ids to [B, L, T]."""
@@ -144,19 +164,33 @@ def level_sizes(size: Sequence[int], model: ModelConfig) -> list[tuple[int, int]
     return sizes
 
 
-class OnnxDetector(Predictor):
-    """`detect` as `glipv2.load(…).detect`, any names, any number and size of images, in onnxruntime.
+class ExportedDetector(Predictor):
+    """`detect` as `glipv2.load(…).detect`: any names, any number and size of images."""
+
+    suffix: ClassVar[str]
+
+    @classmethod
+    def load(cls, weights: str | Path) -> Self:  # type: ignore[override]  # where graphs run is their runtime's choice
+        """From a folder that `glipv2 export` wrote; UserError when it can't be read."""
+        folder = Path(weights)
+        return cls(exported_task(ExportedGraphs.in_folder(folder, cls.suffix), folder / RECORD_FILE), "cpu")
+
+
+class OnnxDetector(ExportedDetector):
+    """In onnxruntime.
 
     Examples:
         >>> model = OnnxDetector.load("exported")
         >>> found = model.detect("photo.jpg", ["red circle", "blue square"])
     """
 
-    @classmethod
-    def load(cls, weights: str | Path) -> Self:  # type: ignore[override]  # where graphs run is their runtime's choice
-        """From a folder that `glipv2 export` wrote; UserError when it can't be read."""
-        folder = Path(weights)
-        return cls(exported_task(ExportedGraphs.in_folder(folder), folder / RECORD_FILE), "cpu")
+    suffix = ONNX
+
+
+class ProgramDetector(ExportedDetector):
+    """In torch, on the programs that `glipv2 export … --torch` adds: they bring the model's code with them."""
+
+    suffix = PROGRAM
 
 
 def exported_task(graphs: Graphs, record_file: Path) -> Any:

@@ -13,7 +13,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.export import Dim
+from torch.export import Dim, ExportedProgram
+from torch.utils._sympy.value_ranges import ValueRanges
 
 from glipv2.checkpoints import read_checkpoint, record_of
 from glipv2.data.prompts import PromptComposer, PromptConfig, collate_rows
@@ -21,12 +22,14 @@ from glipv2.errors import UserError
 from glipv2.exporting.graphs import DetectorGraph, FixedGraph, TextGraph, plain_operations
 from glipv2.exporting.parity import TOLERANCE, ParityRow, parity, plain, table, vocabularies_for
 from glipv2.exporting.session import (
-    DETECTOR_FILE,
-    FIXED_FILE,
+    DETECTOR,
+    FIXED,
     INSTALL,
+    ONNX,
     PARITY_FILE,
+    PROGRAM,
     RECORD_FILE,
-    TEXT_FILE,
+    TEXT,
     ExportedGraphs,
     FixedGraphs,
     Graphs,
@@ -44,18 +47,19 @@ from glipv2.tasks.detection import DetectionConfig, DetectionTask
 OPSET = 20
 OUTPUTS = ["alignment_logits", "box_deltas", "centerness"]
 FREE = Dim.DYNAMIC
-RUNTIME = "onnxruntime"
+RUNTIMES = {ONNX: "onnxruntime", PROGRAM: "torch.export"}
 
 
 @dataclass(frozen=True)
 class ExportConfig:
     """What is written besides the two graphs, and how far they may be from the weights.
 
-    names: a graph of these alone besides.
+    names: a graph of these alone besides; program: the two graphs as torch.export programs (.pt2) too.
     """
 
     tolerance: float = TOLERANCE
     names: tuple[str, ...] = ()
+    program: bool = False
 
 
 def export(weights: str, folder: Path, config: ExportConfig | None = None) -> list[ParityRow]:
@@ -98,10 +102,13 @@ def _written(task: DetectionTask, folder: Path, config: ExportConfig) -> list[Pa
     assert task.vocabulary is not None, "a loaded task carries its vocabulary"
     write_json(folder / RECORD_FILE, record_of(task.model_config, task.config, task.vocabulary))
     _write_graphs(task, folder, config)
-    rows = _compared(task, ExportedGraphs.in_folder(folder), folder, vocabularies_for(task.vocabulary), RUNTIME)
+    rows = []
+    for suffix in (ONNX, PROGRAM) if config.program else (ONNX,):
+        both = ExportedGraphs.in_folder(folder, suffix)
+        rows += _compared(task, both, folder, vocabularies_for(task.vocabulary), RUNTIMES[suffix])
     if config.names:
-        alone = FixedGraphs(opened_graph(folder / FIXED_FILE))
-        rows += _compared(task, alone, folder, [vocabulary_of(config.names)], f"{RUNTIME}, fixed names")
+        alone = FixedGraphs(opened_graph(folder / f"{FIXED}{ONNX}"))
+        rows += _compared(task, alone, folder, [vocabulary_of(config.names)], f"{RUNTIMES[ONNX]}, fixed names")
     show_rows(table(rows))
     refuse_drift(rows, config.tolerance)
     write_json(folder / PARITY_FILE, {"tolerance": config.tolerance, "rows": plain(rows, "float32")})
@@ -120,13 +127,13 @@ def _write_graphs(task: DetectionTask, folder: Path, config: ExportConfig) -> No
         tokens = text(ids, mask)
     pair, image = {0: FREE, 1: FREE}, {0: FREE, 2: FREE, 3: FREE}
     given = {"token_ids": (ids, pair), "token_mask": (mask, pair)}
-    _write(text, given, ["tokens"], folder / TEXT_FILE)
+    _write(text, given, ["tokens"], folder / TEXT, config.program)
     with plain_operations(task):
         given = {"pixels": (pixels, image), "tokens": (tokens, pair), "token_mask": (mask, pair)}
-        _write(detector, given, OUTPUTS, folder / DETECTOR_FILE)
+        _write(detector, given, OUTPUTS, folder / DETECTOR, config.program)
         if config.names:
             fixed = _fixed(task, text, detector, config.names)
-            _write(fixed, {"pixels": (pixels, image)}, OUTPUTS, folder / FIXED_FILE)
+            _write(fixed, {"pixels": (pixels, image)}, OUTPUTS, folder / FIXED, program=False)
 
 
 def _compared(
@@ -161,17 +168,36 @@ def _fixed(task: DetectionTask, text: TextGraph, detector: DetectorGraph, names:
 
 
 def _write(
-    graph: nn.Module, inputs: Mapping[str, tuple[Tensor, dict[int, Any]]], outputs: list[str], path: Path
+    graph: nn.Module, inputs: Mapping[str, tuple[Tensor, dict[int, Any]]], outputs: list[str], path: Path, program: bool
 ) -> None:
-    """inputs: an example of each and the sides that stay open."""
+    """A graph that is recorded once, as ONNX and, where asked, as the program that was recorded; path: no suffix.
+
+    inputs: an example of each and the sides that stay open.
+    """
     examples, shapes = (tuple(one[place] for one in inputs.values()) for place in (0, 1))
     with _quiet():
-        program = torch.onnx.export(
-            graph, examples, dynamo=True, dynamic_shapes=shapes, input_names=list(inputs), output_names=outputs,
-            opset_version=OPSET, verbose=False,
+        recorded = torch.export.export(graph, examples, dynamic_shapes=shapes, strict=False)
+        made = torch.onnx.export(
+            recorded, (), dynamo=True, input_names=list(inputs), output_names=outputs, opset_version=OPSET,
+            verbose=False,
         )  # fmt: skip
-        assert program is not None, "the exporter of torch.export gives a program"
-        program.save(str(path))
+        assert made is not None, "the exporter of torch.export gives a program"
+        made.save(str(path.with_suffix(ONNX)))
+        if program:
+            torch.export.save(opened_to_one(recorded), path.with_suffix(PROGRAM))
+
+
+def opened_to_one(program: ExportedProgram) -> ExportedProgram:
+    """A program whose open sides may be 1, and which brings no example along.
+
+    The exporter traces with sides of at least 2 and writes down that they must be, and pictures so large that no level
+    has a side of 1. The operations that it recorded know no such bound, which the comparison with the weights shows on
+    batches of one and pictures whose last levels are one cell.
+    """
+    for side, bounds in program.range_constraints.items():
+        program._range_constraints[side] = ValueRanges(1, bounds.upper)
+    program._example_inputs = None
+    return program
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import logging
 import shlex
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -80,6 +80,8 @@ def planned(request: FinetuneRequest, console: Console) -> Plan:
     )
     steps = int(given.get("trainer.max_steps", 0)) or None
     length = chosen_length(facts.train_images, tune.value, batch, steps)
+    if "trainer.val_every" in given:
+        length = replace(length, every=int(given["trainer.val_every"]) or length.steps)
     parameters = sum(tensor.numel() for tensor in start.tensors.values())
     bf16 = device.type == "cuda" and torch.cuda.is_bf16_supported()
     words = merged(first + further_words(tune, length, parameters, bf16), given)
@@ -129,7 +131,7 @@ def _tune(given: Mapping[str, str], facts: DataFacts, task: str, start: Checkpoi
 def _parts_anew(start: Checkpoint, task: str) -> tuple[str, ...]:
     """Modules beside the core that the task has and the weights lack."""
     known = {name.partition(".")[0] for name in start.tensors}
-    with torch.device("meta"):
+    with torch.device("meta"), hushed("glipv2.models"):
         built = SCHEMAS["task"][task]().build(_without_files(start), _grounding_only(), start.answers or ("yes",))
     return tuple(name for name, _ in built.named_children() if name not in known)
 

@@ -86,9 +86,12 @@ def wanted_batch(images: int) -> int:
 
 
 def chosen_length(images: int, tune: str, batch: int, steps: int | None = None) -> Length:
-    """Passes over the images by the way of tuning, within bounds; eight validations. steps: set by somebody."""
+    """Passes over the images by the way of tuning, within bounds; eight validations, four of a short try.
+
+    steps: set by somebody.
+    """
     accumulate = max(1, wanted_batch(images) // batch)
     passes = PASSES.get(tune, PASSES["full"])
     wanted = -(-images * passes // (batch * accumulate))
     steps = steps or min(max(wanted, SHORTEST), LONGEST)
-    return Length(batch, accumulate, steps, max(1, steps // 8))
+    return Length(batch, accumulate, steps, max(1, steps // (8 if steps >= SHORTEST else 4)))
