@@ -239,7 +239,7 @@ def test_a_task_and_data_that_can_not_work_together_are_refused(
         (("evaluate",), "weights is not set; give it as weights=VALUE"),
         (("evaluate", "weights=/no/where"), "weights=/no/where: no such file or run folder"),
         (("evaluate", "weigths=x"), "unknown key 'weigths'; did you mean 'weights'?"),
-        (("predict", "images=y"), "weights is not set; give it as weights=VALUE"),
+        (("predict", "weights=x"), "images is not set; give it as images=VALUE"),
         (("predict", "weights=x", "images=y"), "'y' does not exist"),
         (("predict", "weights=x", "images=/no/where", "text=a dog."), "/no/where"),
         (("report", "nowhere"), "expected the folder of a run, but 'nowhere' does not exist"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from glipv2.report.scores import parsed
 from glipv2.report.trials import read_sweep, values_of
 
 SEED, MINUTES = "seed", "minutes"
+KEPT = "kept"  # folder in a trial's
 RARE = "detection/box_ap_rare"  # mean over the names that training seldom meets, of those that were scored
 
 
@@ -41,10 +43,17 @@ def trials_in(folder: Path) -> list[Trial]:
         values = dict(zip(sweep.keys, values_of(run, sweep.keys), strict=True))
         seed = int(values.pop(SEED, "0"))
         arm = {key: value.lower() if value in ("True", "False") else word(value) for key, value in values.items()}
-        found.append(Trial(arm, seed, numbers_of(run.metrics), run.metrics["run/seconds"] / 60))
+        numbers = numbers_of(run.metrics) | {f"kept/{key}": value for key, value in kept_in(path).items()}
+        found.append(Trial(arm, seed, numbers, run.metrics["run/seconds"] / 60))
     if not found:
         raise UserError(f"{folder}: no trial is in it")
     return found
+
+
+def kept_in(trial: Path) -> dict[str, float]:
+    """The main numbers of a trial's weights on the world that they come from, {} where nobody measured them."""
+    path = trial / KEPT / "metrics.json"
+    return numbers_of(json.loads(path.read_text("utf-8"))) if path.is_file() else {}
 
 
 def numbers_of(metrics: Mapping[str, float]) -> dict[str, float]:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from glipv2.inference import Predictor
 
 
-def load(weights: str | Path, device: str = "auto") -> Predictor:
+def load(weights: str | Path = "builtin", device: str = "auto") -> Predictor:
     """A trained model from a run folder or a weights file, ready to use.
 
     Examples:

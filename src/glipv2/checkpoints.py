@@ -21,7 +21,7 @@ from glipv2.losses.glipv2 import LossConfig
 from glipv2.models import ModelConfig
 from glipv2.models.conventions import AS_WEIGHTS, starting_from
 from glipv2.models.core import BERT_PIECES
-from glipv2.models.fetch import local_file
+from glipv2.models.fetch import BUILTIN, local_file
 from glipv2.models.kinds import GLIP, MMDET, kind_of
 from glipv2.models.released import TITLES, translate
 from glipv2.models.weights import Contents, load_into, opened, read_file
@@ -144,6 +144,8 @@ def read_checkpoint(source: str | Path, averaged: bool = False) -> Checkpoint:
     averaged=True takes the `model_ema` of a released file. UserError saying what is wrong with it.
     """
     path = weights_file(source)
+    if str(source) == BUILTIN:
+        log.info("weights=builtin: a small model of drawn shapes, to try things with; photographs mean little to it")
     return checkpoint_in(path, *read_file(path), averaged)
 
 

@@ -41,6 +41,7 @@ glipv2 evaluate: scores the weights of a run or file on a split of any data set,
 glipv2 predict: finds names in pictures; JSON, annotated pictures and a table.
 
   glipv2 predict weights=RUN_OR_FILE images=FILE|FOLDER|GLOB text="a red circle. a blue square."
+  glipv2 predict images=scene.png text="a red circle."           with the small model of drawn shapes that comes along
   glipv2 predict weights=RUN images=photo.jpg                    looks for the names it was trained on
   glipv2 predict weights=RUN images=photo.jpg task=vqa text="how many cups are there?"
   glipv2 predict weights=RUN images=FOLDER on_error=skip         goes on where it was killed

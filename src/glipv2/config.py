@@ -23,6 +23,7 @@ from glipv2.errors import UserError, nearest
 from glipv2.losses.glipv2 import LossConfig
 from glipv2.models import ModelConfig
 from glipv2.models.conventions import AS_WEIGHTS
+from glipv2.models.fetch import BUILTIN
 from glipv2.optim import OptimConfig
 from glipv2.plugins import added_to, plugged_in
 from glipv2.protocols import CocoProtocol, Flickr30kProtocol, LvisProtocol, OdinwProtocol, ProtocolConfig
@@ -142,6 +143,7 @@ class EvaluateConfig:
 class PredictConfig:
     """`glipv2 predict`: what a task says of pictures, as JSON, pictures and a table.
 
+    weights: a run, a file, an hf:// address; "builtin" is the small model of drawn shapes that comes with the package.
     text: what is asked: names for detection and segmentation (default those trained on), a caption to ground, a
     question.
     task_name (in the command simply task=NAME): default the one, or the first, that the weights were
@@ -153,7 +155,7 @@ class PredictConfig:
     likeliest are looked for in a picture, which is inexact (0 = all, see docs/performance.md).
     """
 
-    weights: str = MISSING
+    weights: str = BUILTIN
     images: str = MISSING
     text: str = ""
     task_name: str | None = None
@@ -228,7 +230,7 @@ class DemoConfig:
     in. port: of the page. threshold: where the slider stands at first. open: show the page in this machine's browser.
     """
 
-    weights: str = MISSING
+    weights: str = BUILTIN
     host: str = "127.0.0.1"
     port: int = within(1, 65535, 7860)
     device: str = "auto"

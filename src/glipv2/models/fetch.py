@@ -15,6 +15,8 @@ log = logging.getLogger(__name__)
 
 ADDRESS = re.compile(r"hf:/{1,2}(?P<repo>[^/@]+/[^/@]+)(?:@(?P<revision>[^/]+))?/(?P<path>.+[^/])")  # Path eats a slash
 CHECKSUM = ".sha256"
+BUILTIN = "builtin"  # the weights that come with the package
+SHIPPED = Path(__file__).parents[1] / "builtin/weights.safetensors"
 
 
 @dataclass(frozen=True)
@@ -52,10 +54,12 @@ def hub_file(address: str | Path) -> HubFile:
 
 
 def local_file(source: str | Path) -> Path:
-    """The path behind a path or an address; an address is fetched unless the hub's cache has it.
+    """The path behind a path, an address or "builtin"; an address is fetched unless the hub's cache has it.
 
     UserError when it can't be fetched, or when the cached file is not the one that was fetched.
     """
+    if str(source) == BUILTIN:
+        return SHIPPED
     if not is_address(source):
         return Path(source).expanduser()
     file = hub_file(source)

@@ -1,0 +1,42 @@
+"""Makes a run's weights the ones that come with the package (weights=builtin): in half precision, with their card.
+
+python scripts/ship_weights.py runs/shapes_joint_nano
+glipv2 evaluate weights=builtin data=shapes       # what half precision costs
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from glipv2.checkpoints import save_weights
+from glipv2.models.fetch import BUILTIN, SHIPPED
+from glipv2.models.weights import read_file
+from glipv2.publishing import PublishedModel
+from glipv2.tasks.base import RECORD_KEY
+
+MOST = 10 * 2**20  # bytes: what a package may carry
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    """See the module."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path)
+    given = parser.parse_args(words)
+    card = SHIPPED.with_name("README.md")
+    card.unlink(missing_ok=True)  # the hub's mixin leaves a card that is there
+    published = PublishedModel.of(given.run, "apache-2.0")
+    published.save_pretrained(SHIPPED.parent, model_card_kwargs={"repo_id": BUILTIN})
+    card.write_text(card.read_text("utf-8").replace(f'from_pretrained("{BUILTIN}")', "load()"), "utf-8")
+    content, metadata = read_file(SHIPPED)
+    halves = {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in content.items()}
+    save_weights(SHIPPED, halves, json.loads(metadata[RECORD_KEY]))
+    size = SHIPPED.stat().st_size
+    print(f"{SHIPPED}: {size / 2**20:.1f} MiB, {len(halves)} tensors")
+    assert size <= MOST, f"expected at most {MOST} bytes"
+
+
+if __name__ == "__main__":
+    main()
