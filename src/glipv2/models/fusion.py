@@ -89,7 +89,7 @@ class TextLayer(nn.Module):
 class FusionLayer(nn.Module):
     """Cross-attention over all levels at once, then the text layer, then DyConv."""
 
-    def __init__(self, config: FusionConfig, image_width: int, text_width: int, crosses: bool) -> None:
+    def __init__(self, config: FusionConfig, image_width: int, text_width: int, crosses: bool = True) -> None:
         super().__init__()
         self.cross = CrossAttention(config, image_width, text_width) if crosses else None
         self.text = TextLayer(config, text_width) if crosses else None
