@@ -1,6 +1,6 @@
 """Makes a run's weights the ones that come with the package (weights=builtin): in half precision, with their card.
 
-python scripts/ship_weights.py runs/shapes_joint_nano
+python scripts/ship_weights.py RUN                   # of experiment=shapes_joint_builtin
 glipv2 evaluate weights=builtin data=shapes       # what half precision costs
 """
 
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -25,17 +26,20 @@ def main(words: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path)
     given = parser.parse_args(words)
+    published = PublishedModel.of(given.run, "apache-2.0")
+    halves = {
+        name: tensor.half() if tensor.is_floating_point() else tensor
+        for name, tensor in published.checkpoint.tensors.items()
+    }
+    size = sum(tensor.nbytes for tensor in halves.values())
+    if size > MOST:
+        sys.exit(f"error: {given.run}: {size} bytes in half precision, but a package carries at most {MOST}")
     card = SHIPPED.with_name("README.md")
     card.unlink(missing_ok=True)  # the hub's mixin leaves a card that is there
-    published = PublishedModel.of(given.run, "apache-2.0")
     published.save_pretrained(SHIPPED.parent, model_card_kwargs={"repo_id": BUILTIN})
     card.write_text(card.read_text("utf-8").replace(f'from_pretrained("{BUILTIN}")', "load()"), "utf-8")
-    content, metadata = read_file(SHIPPED)
-    halves = {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in content.items()}
-    save_weights(SHIPPED, halves, json.loads(metadata[RECORD_KEY]))
-    size = SHIPPED.stat().st_size
+    save_weights(SHIPPED, halves, json.loads(read_file(SHIPPED)[1][RECORD_KEY]))
     print(f"{SHIPPED}: {size / 2**20:.1f} MiB, {len(halves)} tensors")
-    assert size <= MOST, f"expected at most {MOST} bytes"
 
 
 if __name__ == "__main__":

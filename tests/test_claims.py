@@ -35,7 +35,9 @@ def trials(warm: list[float], cold: list[float]) -> list[Trial]:
 
 def sweep(folder: Path, aps: dict[tuple[str, int], float]) -> Path:
     folder.mkdir(parents=True)
-    (folder / "multirun.yaml").write_text("hydra: {sweeper: {params: {heat: 'true,false', seed: '0,1'}}}")
+    heats, seeds = ({str(one[place]) for one in aps} for place in (0, 1))
+    params = {"heat": ",".join(heats), "seed": ",".join(seeds)}
+    (folder / "multirun.yaml").write_text(json.dumps({"hydra": {"sweeper": {"params": params}}}))
     for number, ((heat, seed), ap) in enumerate(aps.items()):
         run = folder / str(number)
         run.mkdir()
@@ -49,11 +51,12 @@ def sweep(folder: Path, aps: dict[tuple[str, int], float]) -> Path:
 
 
 def test_a_sweep_becomes_rows_and_rows_come_back(tmp_path: Path) -> None:
-    folder = sweep(tmp_path / "warmth", {("True", 0): 0.25, ("false", 0): 0.125, ("True", 1): 0.5})
+    folder = sweep(tmp_path / "warmth", {("True", 0): 0.25, ("false", 0): 0.125, ("True", 1): 0.5, ("false", 1): 0.75})
     write_rows(tmp_path / "warmth.csv", trials_in(folder))
     assert (tmp_path / "warmth.csv").read_text().splitlines() == [
         "heat,seed,detection/box_ap,detection/unseen/box_ap,detection/box_ap_rare,minutes",
         "false,0,0.125,0.5,0.2,1.50",
+        "false,1,0.75,0.5,0.2,1.50",
         "true,0,0.25,0.5,0.2,1.50",
         "true,1,0.5,0.5,0.2,1.50",
     ]
@@ -73,6 +76,9 @@ def test_a_sweep_that_has_not_ended_is_refused(tmp_path: Path) -> None:
     (folder / "0/metrics.json").write_text('{"detection/box_ap": 0.2}')
     with pytest.raises(UserError, match=r"warmth/0: this trial is .*glipv2 train resume="):
         trials_in(folder)
+    short = sweep(tmp_path / "cold", {("true", 0): 0.25, ("false", 0): 0.25, ("true", 1): 0.5})
+    with pytest.raises(UserError, match=r"cold: 3 of 4 trials are there; glipv2 train resume="):
+        trials_in(short)
 
 
 def test_differences_are_taken_seed_by_seed() -> None:
@@ -118,8 +124,9 @@ def test_the_page_shows_every_arm_and_what_was_not_run(tmp_path: Path) -> None:
     claims = read_claims(tmp_path / "claims.yaml")
     write_rows(tmp_path / "warmth.csv", trials([0.5, 0.6, 0.7], [0.3, 0.41, 0.49]))
     text = page(claims, tmp_path, tmp_path)
-    assert "| `true` | 3 | 60.0 ± 24.8 | 1.5 |" in text
-    assert "| `false` | 3 | 40.0 ± 23.7 | 1.5 |" in text
+    table = ["| `heat` | seeds | AP | minutes |", "|---|---|---|---|"]
+    table += ["| `false` | 3 | 40.0 ± 23.7 | 1.5 |", "| `true` | 3 | 60.0 ± 24.8 | 1.5 |"]
+    assert text.count("\n".join(table)) == text.count("| `heat` |") == text.count("| `true` |") == 1
     assert "| warm | AP | +20.0 | +19.0 to +21.0 | ± 2.5 | 3 | **supported** |" in text
     assert "| [Warmth helps.](#warmth) | says so | warm: +20.0 (+19.0 to +21.0) AP | supported |" in text
     assert "## Not run yet\n\n- Cold helps. `glipv2 train -m experiment=claims/cold`" in text

@@ -206,6 +206,25 @@ def test_settings_that_make_no_sense_are_refused(config: PredictConfig, changed:
     assert not Path(config.output).exists()
 
 
+def test_a_screen_leaves_each_picture_its_likeliest_names(config: PredictConfig) -> None:
+    words = "red circle. star. blue square. ring"
+    predict(elsewhere(config, "all", text=words))
+    predict(elsewhere(config, "screened", text=words, screen=2))
+    names = {}
+    for name in ("all", "screened"):
+        records = written(elsewhere(config, name))["annotations"]
+        names[name] = [{one["category_name"] for one in records if one["image_id"] == image} for image in range(1, 6)]
+    assert max(map(len, names["all"])) > 2
+    assert [len(found) <= 2 for found in names["screened"]] == [True] * 5
+    assert set.union(*names["screened"]) <= set.union(*names["all"])
+
+
+@pytest.mark.parametrize("changed", [{"task_name": "phrase_grounding", "text": "a star"}, {"tile": 64}])
+def test_what_is_not_asked_for_names_is_not_screened(config: PredictConfig, changed: dict[str, Any]) -> None:
+    with pytest.raises(UserError, match="screen goes with task=detection and pictures, without tile"):
+        predict(replace(config, screen=1, **changed))
+
+
 def test_devices_of_a_cpu_share_its_cores(config: PredictConfig) -> None:
     assert devices_of(replace(config, devices=3)) == ["cpu", "cpu", "cpu"]
 

@@ -178,26 +178,15 @@ def _points(one: Difference) -> str:
 def _arms(claim: Claim, trials: Sequence[Trial]) -> Iterator[str]:
     keys = list(dict.fromkeys(key for trial in trials for key in trial.arm))
     numbers = [key for key in claim.numbers if any(key in trial.numbers for trial in trials)]
-    yield (
-        "| "
-        + " | ".join([*(f"`{key}`" for key in keys), "seeds", *(claim.numbers[key] for key in numbers), "minutes"])
-        + " |"
-    )
-    yield "|" + "---|" * (len(keys) + len(numbers) + 2)
-    arms = list(dict.fromkeys(tuple(trial.arm.get(key, "") for key in keys) for trial in trials))
-    for arm in arms:
-        own = [trial for trial in trials if tuple(trial.arm.get(key, "") for key in keys) == arm]
-        cells = [_mean([100 * trial.numbers[key] for trial in own if key in trial.numbers]) for key in numbers]
-        minutes = mean(trial.minutes for trial in own)
-        heads = [*(f"`{key}`" for key in keys), "seeds", *(claim.numbers[key] for key in numbers), "minutes"]
+    heads = [*(f"`{key}`" for key in keys), "seeds", *(claim.numbers[key] for key in numbers), "minutes"]
     yield f"| {' | '.join(heads)} |"
-    yield "|" + "---|" * (len(keys) + len(numbers) + 2)
+    yield "|" + "---|" * len(heads)
     arms = list(dict.fromkeys(tuple(trial.arm.get(key, "") for key in keys) for trial in trials))
     for arm in arms:
         own = [trial for trial in trials if tuple(trial.arm.get(key, "") for key in keys) == arm]
-        cells = [_mean([100 * trial.numbers[key] for trial in own if key in trial.numbers]) for key in numbers]
+        means = [_mean([100 * trial.numbers[key] for trial in own if key in trial.numbers]) for key in numbers]
         minutes = mean(trial.minutes for trial in own)
-        yield "| " + " | ".join([*(f"`{word}`" for word in arm), str(len(own)), *cells, f"{minutes:.1f}"]) + " |"
+        yield f"| {' | '.join([*(f'`{word}`' for word in arm), str(len(own)), *means, f'{minutes:.1f}'])} |"
 
 
 def _mean(values: Sequence[float]) -> str:

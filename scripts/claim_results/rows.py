@@ -13,6 +13,7 @@ from glipv2.data.shapes.scene import RARE_PAIRS, category_name
 from glipv2.errors import UserError
 from glipv2.report.run import RunFolder
 from glipv2.report.scores import parsed
+from glipv2.report.sweep import planned_trials
 from glipv2.report.trials import read_sweep, values_of
 
 SEED, MINUTES = "seed", "minutes"
@@ -31,7 +32,7 @@ class Trial:
 
 
 def trials_in(folder: Path) -> list[Trial]:
-    """The finished trials of a sweep; UserError where a folder is no sweep or one of its trials has not ended."""
+    """The trials of a sweep; UserError where a folder is no sweep, or not all that were planned have ended."""
     sweep = read_sweep(folder)
     if sweep is None:
         raise UserError(f"{folder}: expected the folder of a sweep, with multirun.yaml in it")
@@ -45,8 +46,11 @@ def trials_in(folder: Path) -> list[Trial]:
         arm = {key: value.lower() if value in ("True", "False") else word(value) for key, value in values.items()}
         numbers = numbers_of(run.metrics) | {f"kept/{key}": value for key, value in kept_in(path).items()}
         found.append(Trial(arm, seed, numbers, run.metrics["run/seconds"] / 60))
-    if not found:
-        raise UserError(f"{folder}: no trial is in it")
+    planned = planned_trials(folder)
+    if len(found) != planned:
+        raise UserError(
+            f"{folder}: {len(found)} of {planned} trials are there; glipv2 train resume={folder} makes the others"
+        )
     return found
 
 

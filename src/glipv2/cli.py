@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -311,32 +312,14 @@ def _plan(arguments: list[str]) -> None:
     plan_command(arguments, _quiet_libraries)
 
 
-def _export(arguments: list[str]) -> None:
-    from glipv2.export_command import export_command
+def _plain(name: str) -> Callable[[list[str]], None]:
+    """The command of a module of that name, whose libraries speak up only to warn."""
 
-    logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    export_command(arguments)
+    def run(arguments: list[str]) -> None:
+        logging.basicConfig(level=logging.WARNING, format="%(message)s")
+        getattr(import_module(f"glipv2.{name}_command"), f"{name}_command")(arguments)
 
-
-def _demo(arguments: list[str]) -> None:
-    from glipv2.demo_command import demo_command
-
-    logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    demo_command(arguments)
-
-
-def _weights(arguments: list[str]) -> None:
-    from glipv2.weights_command import weights_command
-
-    logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    weights_command(arguments)
-
-
-def _push(arguments: list[str]) -> None:
-    from glipv2.push_command import push_command
-
-    logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    push_command(arguments)
+    return run
 
 
 def _doctor(arguments: list[str]) -> None:
@@ -393,12 +376,12 @@ COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "report": _report,
     "finetune": _finetune,
     "serve": _serve,
-    "demo": _demo,
-    "export": _export,
+    "demo": _plain("demo"),
+    "export": _plain("export"),
     "plan": _plan,
     "data": _data,
-    "weights": _weights,
-    "push": _push,
+    "weights": _plain("weights"),
+    "push": _plain("push"),
     "doctor": _doctor,
     "completion": _completion,
     COMPLETE: _complete,

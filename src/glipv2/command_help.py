@@ -46,6 +46,7 @@ glipv2 predict: finds names in pictures; JSON, annotated pictures and a table.
   glipv2 predict weights=RUN images=photo.jpg task=vqa text="how many cups are there?"
   glipv2 predict weights=RUN images=FOLDER on_error=skip         goes on where it was killed
   glipv2 predict weights=RUN images=aerial.jpg text=… tile=640   a large picture, in tiles besides
+  glipv2 predict weights=RUN images=FOLDER text="…" screen=40    of hundreds of names the likeliest alone
   glipv2 predict weights=RUN images=clip.mp4 text=… every=5      a video, each fifth frame of it
 """,
 }

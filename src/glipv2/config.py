@@ -152,7 +152,7 @@ class PredictConfig:
     ends at the first broken picture, "skip" leaves such out and tells. precision, compile, channels_last: see
     `Arithmetic`. tile: side in pixels of the tiles in which large pictures are looked at besides, 0 = none; overlap: of
     tiles, as a share. every: of a video each n-th frame is looked at. screen: of hundreds of names only the so many
-    likeliest are looked for in a picture, which is inexact (0 = all, see docs/performance.md).
+    likeliest are looked for in a picture, which is inexact (0 = all, see docs/predict.md).
     """
 
     weights: str = BUILTIN

@@ -13,6 +13,8 @@ from glipv2.data.prompts import PromptComposer, PromptConfig, collate_rows
 from glipv2.data.shapes import HELD_OUT, SEEN, ShapesDataset
 from glipv2.data.sources import ShapesData
 from glipv2.data.transforms import ExampleDataset, truth_of
+from glipv2.evaluate import open_data
+from glipv2.losses.contrast import ContrastConfig
 from glipv2.losses.glipv2 import LossConfig
 from glipv2.models import ModelConfig
 from glipv2.optim import OptimConfig
@@ -70,6 +72,19 @@ def test_the_total_is_the_sum_of_the_terms_alone() -> None:
     report = LossReport(terms, {"matched_regions": torch.tensor(100.0)})
     assert report.total.item() == 3.5
     assert report.total.requires_grad
+
+
+@pytest.mark.parametrize("fused", [False, True])
+def test_the_contrast_reaches_the_fusion_only_where_it_takes_fused_features(
+    model_config: ModelConfig, fused: bool
+) -> None:
+    task = DetectionConfig().build(model_config, LossConfig(contrast=ContrastConfig(fused=fused)))
+    data = ShapesData(image_size=64, train_scenes=4, eval_scenes=4, batch_size=2, workers=0)
+    opened = open_data(task.config, model_config, data, train=True, split="val")
+    task.losses(next(iter(opened.first_batches(1)))).terms["contrast"].backward()
+    reached = [parameter.grad is not None for parameter in task.core.fusion.parameters()]
+    assert any(reached) == fused
+    assert all(parameter.grad is not None for parameter in task.contrast.parameters())
 
 
 def test_collators_follow_the_split(model_config: ModelConfig) -> None:

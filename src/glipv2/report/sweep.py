@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
+from math import prod
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from hydra.core.override_parser.types import Override
 
 SWEEP_FILE = "multirun.yaml"  # is written before it is known that a single job can be composed
 OPTUNA_FILE = "optimization_results.yaml"  # by Optuna's sweeper at its end
@@ -19,20 +24,33 @@ def swept_keys(folder: Path) -> tuple[str, ...] | None:
     if not path.is_file():
         best = _yaml(folder / OPTUNA_FILE).get("best_params")
         return tuple(map(str, _mapping(best))) if (folder / OPTUNA_FILE).is_file() else None
+    hydra = _mapping(_yaml(path).get("hydra"))
+    swept = [key for key, parsed in _overrides(_words(hydra)).items() if parsed.is_sweep_override()]
+    return tuple(dict.fromkeys([*swept, *map(str, _params(hydra))]))
+
+
+def planned_trials(folder: Path) -> int:
+    """How many trials the grid of a sweep has: the product of the values of every key that is swept over."""
+    hydra = _mapping(_yaml(folder / SWEEP_FILE).get("hydra"))
+    given = _overrides(f"{key}={value}" for key, value in _params(hydra).items()) | _overrides(_words(hydra))
+    return prod(len(list(parsed.sweep_iterator())) for parsed in given.values() if parsed.is_sweep_override())
+
+
+def _overrides(words: Iterable[str]) -> dict[str, Override]:
+    """Hydra's reading of the words by key or group; those that it can't read are left out."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
 
-    hydra = _mapping(_yaml(path).get("hydra"))
-    keys: list[str] = []
-    for word in _words(hydra):
-        try:
+    found = {}
+    for word in words:
+        with suppress(HydraException):
             parsed = OverridesParser.create().parse_override(word)
-        except HydraException:
-            continue
-        if parsed.is_sweep_override():
-            keys.append(parsed.key_or_group)
-    params = _mapping(_mapping(hydra.get("sweeper")).get("params"))
-    return tuple(dict.fromkeys([*keys, *map(str, params)]))
+            found[parsed.key_or_group] = parsed
+    return found
+
+
+def _params(hydra: Mapping[str, Any]) -> Mapping[str, Any]:
+    return _mapping(_mapping(hydra.get("sweeper")).get("params"))
 
 
 def _yaml(path: Path) -> Mapping[str, Any]:
