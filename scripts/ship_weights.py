@@ -15,9 +15,11 @@ from pathlib import Path
 from glipv2.checkpoints import save_weights
 from glipv2.models.fetch import BUILTIN, SHIPPED
 from glipv2.models.weights import read_file
-from glipv2.publishing import PublishedModel
+from glipv2.publishing import METRICS_FILE, PublishedModel
+from glipv2.runs import write_json
 from glipv2.tasks.base import RECORD_KEY
 
+OF_THE_MODEL = ("run/steps", "run/parameters")  # the others are of the machine, and of a resumed run's last part
 MOST = 10 * 2**20  # bytes: what a package may carry
 
 
@@ -37,7 +39,13 @@ def main(words: Sequence[str] | None = None) -> None:
     card = SHIPPED.with_name("README.md")
     card.unlink(missing_ok=True)  # the hub's mixin leaves a card that is there
     published.save_pretrained(SHIPPED.parent, model_card_kwargs={"repo_id": BUILTIN})
-    card.write_text(card.read_text("utf-8").replace(f'from_pretrained("{BUILTIN}")', "load()"), "utf-8")
+    text = card.read_text("utf-8").replace(f'from_pretrained("{BUILTIN}")', "load()").rstrip()
+    card.write_text(
+        f"{text}\n- The numbers are those of the weights before they were stored in half precision.\n", "utf-8"
+    )
+    metrics = SHIPPED.with_name(METRICS_FILE)
+    numbers = json.loads(metrics.read_text("utf-8"))
+    write_json(metrics, {name: value for name, value in numbers.items() if name in OF_THE_MODEL or name[:4] != "run/"})
     save_weights(SHIPPED, halves, json.loads(read_file(SHIPPED)[1][RECORD_KEY]))
     print(f"{SHIPPED}: {size / 2**20:.1f} MiB, {len(halves)} tensors")
 
