@@ -17,7 +17,7 @@ from glipv2.report.sweep import planned_trials
 from glipv2.report.trials import read_sweep, values_of
 
 SEED, MINUTES = "seed", "minutes"
-KEPT = "kept"  # folder in a trial's
+KEPT, PROMPTED = "kept", "prompted"  # folders in a trial's: of what its weights do elsewhere, and learn elsewhere
 RARE = "detection/box_ap_rare"  # mean over the names that training seldom meets, of those that were scored
 
 
@@ -44,7 +44,7 @@ def trials_in(folder: Path) -> list[Trial]:
         values = dict(zip(sweep.keys, values_of(run, sweep.keys), strict=True))
         seed = int(values.pop(SEED, "0"))
         arm = {key: value.lower() if value in ("True", "False") else word(value) for key, value in values.items()}
-        numbers = numbers_of(run.metrics) | {f"kept/{key}": value for key, value in kept_in(path).items()}
+        numbers = numbers_of(run.metrics) | elsewhere_in(path)
         found.append(Trial(arm, seed, numbers, run.metrics["run/seconds"] / 60))
     planned = planned_trials(folder)
     if len(found) != planned:
@@ -54,10 +54,15 @@ def trials_in(folder: Path) -> list[Trial]:
     return found
 
 
-def kept_in(trial: Path) -> dict[str, float]:
-    """The main numbers of a trial's weights on the world that they come from, {} where nobody measured them."""
-    path = trial / KEPT / "metrics.json"
-    return numbers_of(json.loads(path.read_text("utf-8"))) if path.is_file() else {}
+def elsewhere_in(trial: Path) -> dict[str, float]:
+    """The main numbers of a trial's weights in other worlds, below kept/ and prompted/, of those that were measured."""
+    found = {}
+    for part in (KEPT, PROMPTED):
+        path = trial / part / "metrics.json"
+        if path.is_file():
+            numbers = numbers_of(json.loads(path.read_text("utf-8")))
+            found |= {f"{part}/{key}": value for key, value in numbers.items()}
+    return found
 
 
 def numbers_of(metrics: Mapping[str, float]) -> dict[str, float]:

@@ -12,6 +12,7 @@ from glipv2.data.auto import Source, find_source
 from glipv2.data.coco_split import CocoSplit
 from glipv2.data.dataset import DataConfig, SampleDataset
 from glipv2.data.faults import check_policy
+from glipv2.data.few_shots import FewShots
 from glipv2.data.holdout import HoldoutPart
 from glipv2.data.joined import AnswerChoice
 from glipv2.data.shapes import ShapesDataset
@@ -90,7 +91,42 @@ class ShapesData(DataConfig):
 
 
 @dataclass
-class CocoData(DataConfig):
+class FileData(DataConfig):
+    """What data of files has in common, whatever its layout.
+
+    on_error: "raise" refuses a file with faults before the first step, "skip" counts and leaves out.
+    answer_vocabulary, answer_min_count: the answers that are learned are the most frequent of the training
+    split, at most so many, each right for at least so many questions (VQA v2's usual numbers; a small set
+    needs answer_min_count=1).
+    shots: training keeps just enough images for so many boxes of every name, drawn by shots_seed (0 = all images).
+    """
+
+    provides: ClassVar[frozenset[str]] = frozenset({"boxes", "masks", "phrases", "captions", "questions"})
+    splits: ClassVar[tuple[str, ...]] = ("train", "val", "test")
+
+    on_error: str = "raise"
+    answer_vocabulary: int = at_least(1, 3129)
+    answer_min_count: int = at_least(1, 9)
+    shots: int = at_least(0, 0)
+    shots_seed: int = at_least(0, 0)
+
+    def check_needs(self, needs: frozenset[str], splits: Iterable[str], who: str) -> None:
+        """Also refuses to choose images by names where a task has none."""
+        super().check_needs(needs, splits, who)
+        if self.shots and "train" in splits and not needs & {"boxes", "masks"}:
+            raise UserError(f"data.shots counts boxes of names, of which {who} has none; leave it out")
+        if self.shots and "train" in splits and "phrases" in needs:
+            raise UserError(
+                f"data.shots counts boxes of names, but {who} needs phrases, which are no names; leave it out"
+            )
+
+    def _taught(self, samples: SampleDataset, split: str) -> SampleDataset:
+        """The samples, or those of them that few shots leave."""
+        return FewShots(samples, self.shots, self.shots_seed) if self.shots and split == "train" else samples
+
+
+@dataclass
+class CocoData(FileData):
     """`data=coco`: COCO instances and captions, VQA v2, MDETR's grounded captions, for each split that is used.
 
     What a task needs comes from one file each, joined by image id: boxes, masks and their names from
@@ -99,21 +135,12 @@ class CocoData(DataConfig):
     never share boxes. A task that needs no boxes gets none; its images are those listed by `captions`, else by
     `annotations`, else those of the folder, by the number in their names.
 
-    on_error: "raise" refuses a file with faults before the first step, "skip" counts and leaves out.
-    answer_vocabulary, answer_min_count: the answers that are learned are the most frequent of the training
-    split, at most so many, each right for at least so many questions (VQA v2's usual numbers; a small set
-    needs answer_min_count=1).
+    All else: as in `FileData`.
     """
-
-    provides: ClassVar[frozenset[str]] = frozenset({"boxes", "masks", "phrases", "captions", "questions"})
-    splits: ClassVar[tuple[str, ...]] = ("train", "val", "test")
 
     train: CocoSplit = field(default_factory=CocoSplit)
     val: CocoSplit = field(default_factory=CocoSplit)
     test: CocoSplit = field(default_factory=CocoSplit)
-    on_error: str = "raise"
-    answer_vocabulary: int = at_least(1, 3129)
-    answer_min_count: int = at_least(1, 9)
 
     def holds(self, split: str, needs: frozenset[str]) -> frozenset[str]:
         """The needs; captions of a grounding file have phrases and boxes too."""
@@ -134,7 +161,7 @@ class CocoData(DataConfig):
         """The images of a split that have all of `needs`; UserError naming the missing key or the first fault."""
         self.check_needs(needs, [split], f"data.{split}")
         answers = AnswerChoice(self.answer_vocabulary, self.answer_min_count) if split == "train" else None
-        return self._files(split).samples(needs, self.on_error, answers, f"data.{split}")
+        return self._taught(self._files(split).samples(needs, self.on_error, answers, f"data.{split}"), split)
 
     def _files(self, split: str) -> CocoSplit:
         files: CocoSplit = getattr(self, split)
@@ -150,18 +177,15 @@ class AutoSplit:
 
 
 @dataclass
-class AutoData(DataConfig):
+class AutoData(FileData):
     """`data=auto`: files and folders of any layout that is read, by what they hold; a log line says what that is.
 
     path: a folder with splits (YOLO, Pascal VOC, Flickr30k Entities, or JSON files named by split), or a file named
     by its split, beside which those of the others are found. `train`, `val` and `test` may each have their own.
     images: the folder of the images, which is looked for near the annotations otherwise.
     holdout: the share of the training images that is the val split, chosen by their names, for data that has none.
-    on_error, answer_vocabulary, answer_min_count: as in `CocoData`.
+    All else: as in `FileData`.
     """
-
-    provides: ClassVar[frozenset[str]] = frozenset({"boxes", "masks", "phrases", "captions", "questions"})
-    splits: ClassVar[tuple[str, ...]] = ("train", "val", "test")
 
     path: str | None = None
     images: str | None = None
@@ -169,9 +193,6 @@ class AutoData(DataConfig):
     train: AutoSplit = field(default_factory=AutoSplit)
     val: AutoSplit = field(default_factory=AutoSplit)
     test: AutoSplit = field(default_factory=AutoSplit)
-    on_error: str = "raise"
-    answer_vocabulary: int = at_least(1, 3129)
-    answer_min_count: int = at_least(1, 9)
 
     def holds(self, split: str, needs: frozenset[str]) -> frozenset[str]:
         """The needs; captions of a grounding file have phrases and boxes too."""
@@ -212,7 +233,7 @@ class AutoData(DataConfig):
             len(samples),
             where,
         )
-        return samples
+        return self._taught(samples, split)
 
     def _own(self, split: str) -> AutoSplit:
         own: AutoSplit = getattr(self, split)
@@ -248,7 +269,7 @@ class PackedData(DataConfig):
 
     path: of the pack. on_error: "raise" ends a training at the first shard or picture that can't be read in all tries,
     "skip" counts and leaves out. window: how many shards' samples are mixed at a time, 0 = all.
-    answer_vocabulary, answer_min_count: as in `CocoData`.
+    answer_vocabulary, answer_min_count: as in `FileData`.
     """
 
     provides: ClassVar[frozenset[str]] = frozenset({"boxes", "masks", "phrases", "captions", "questions"})
