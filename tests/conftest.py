@@ -34,7 +34,8 @@ from glipv2.tasks.detection import DetectionConfig, DetectionTask
 ROOT = Path(__file__).parent.parent
 SHARED = ROOT.parent / "shared"
 
-torch.set_num_threads(1)  # workers of pytest-xdist would fight for the cores
+torch.set_num_threads(1)  # workers of pytest-xdist would fight for the cores, and so would their processes
+os.environ["OMP_NUM_THREADS"] = "1"
 
 
 @pytest.fixture

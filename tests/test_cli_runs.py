@@ -238,7 +238,7 @@ def test_each_job_of_a_sweep_is_a_run_of_its_own_in_the_tracker(glipv2: Command,
 
 
 def test_ctrl_c_keeps_the_state_and_ends_without_a_traceback(tmp_path: Path) -> None:
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     # SIGINT is ignored below a shell that runs the tests in the background
     listen = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
     code = f"{listen}\nfrom glipv2.cli import main\nmain()"

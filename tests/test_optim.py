@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from pytorch_lightning.plugins.precision import MixedPrecision
 
 from glipv2.errors import UserError
 from glipv2.optim import OptimConfig
@@ -106,3 +107,39 @@ def test_layers_of_an_encoder_learn_slower_the_further_down_they_are(task: Detec
 def test_a_layer_decay_is_a_factor() -> None:
     with pytest.raises(UserError, match=r"optim\.layer_decay: expected a factor above 0 and up to 1, but got 0"):
         OptimConfig(layer_decay=0).check()
+
+
+@pytest.mark.parametrize("scaled", [False, True])
+def test_one_kernel_takes_the_steps_of_separate_operations_clipped_and_scaled(scaled: bool) -> None:
+    """scaled: with a scaler of float16 around them, which must have undone its factor before gradients are clipped."""
+
+    def trained(own: bool) -> torch.Tensor:
+        torch.manual_seed(0)
+        module = torch.nn.Linear(5, 3)
+        config = OptimConfig(lr=0.01, warmup_steps=0, schedule="constant", weight_decay=0.1)
+        optimizer, _ = config.build(module, 10)
+        assert optimizer.defaults["fused"]
+        if not own:
+            optimizer = torch.optim.AdamW(optimizer.param_groups, foreach=False, fused=False)
+            for group in optimizer.param_groups:
+                group.update(foreach=False, fused=False)
+        scaler = torch.amp.GradScaler("cpu", enabled=scaled and own)
+        for _ in range(10):
+            optimizer.zero_grad()
+            scaler.scale(module(torch.randn(4, 5)).square().sum()).backward()
+            scaler.unscale_(optimizer)
+            torch.nn.utils.clip_grad_norm_(module.parameters(), 0.5)
+            scaler.step(optimizer)
+            scaler.update()
+        return torch.cat([parameter.detach().flatten() for parameter in module.parameters()])
+
+    torch.testing.assert_close(trained(own=True), trained(own=False), rtol=1e-5, atol=1e-6)
+
+
+def test_lightning_clips_what_the_optimiser_steps_with_in_mixed_precision() -> None:
+    module = torch.nn.Linear(5, 3)
+    optimizer, _ = OptimConfig().build(module, 10)
+    module(torch.ones(4, 5)).sum().backward()
+    MixedPrecision("bf16-mixed", "cpu").clip_gradients(optimizer, 0.5)
+    grads = torch.cat([parameter.grad.flatten() for parameter in module.parameters() if parameter.grad is not None])
+    torch.testing.assert_close(grads.norm(), torch.tensor(0.5))

@@ -62,7 +62,7 @@ main()
 
 def command(folder: Path, *words: str) -> str:
     """What a command says; it must succeed."""
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     ended = subprocess.run(
         [sys.executable, "-W", "ignore", *words], cwd=folder, env=environment, capture_output=True, text=True,
         timeout=400, check=False,

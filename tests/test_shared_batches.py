@@ -199,7 +199,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     model.image.frozen_batch_norm = True  # batch statistics are a rank's own
     model.answers.dropout = 0.0  # and so is dropout
     torch.save(model, folder / "model.pt")
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     subprocess.run([sys.executable, "-W", "ignore", __file__, str(folder)], env=environment, timeout=600, check=True)
     return folder
 

@@ -50,7 +50,7 @@ def test_the_wheel_trains_and_predicts_away_from_the_clone(tmp_path: Path) -> No
 
 
 def _glipv2(cwd: Path, site: Path, *arguments: str) -> str:
-    environment = {**os.environ, "PYTHONPATH": str(site), "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "PYTHONPATH": str(site)}
     result = subprocess.run(
         [sys.executable, *arguments], cwd=cwd, env=environment, capture_output=True, text=True, timeout=600, check=False
     )

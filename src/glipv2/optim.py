@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
+from torch.utils._foreach_utils import _get_fused_kernels_supported_devices
 
 from glipv2.errors import UserError, nearest
 from glipv2.models.recompute import blocks_of
@@ -58,8 +59,10 @@ class OptimConfig:
     def build(self, module: nn.Module, total_steps: int) -> tuple[torch.optim.Optimizer, LambdaLR]:
         """Optimiser over the trainable parameters of `module`, and its schedule in steps."""
         optimizer = torch.optim.AdamW(
-            self._groups(module), lr=self.lr, betas=(self.betas[0], self.betas[1]), foreach=True
+            self._groups(module), lr=self.lr, betas=(self.betas[0], self.betas[1]), **_kernel_for(module)
         )
+        # it could undo a scaler's factor itself, for which Lightning refuses to clip; the scaler does it as well
+        optimizer._step_supports_amp_scaling = False
         return optimizer, LambdaLR(optimizer, lambda step: self.factor(step, total_steps))
 
     def factor(self, step: int, total_steps: int) -> float:
@@ -110,3 +113,9 @@ def depths_below(task: nn.Module) -> dict[str, int]:
             reached = max(reached, own.get(id(parameter), 0))  # what stands between two layers goes with the lower
             found[f"{prefix}.{name}"] = len(blocks) - own.get(id(parameter), reached)
     return found
+
+
+def _kernel_for(module: nn.Module) -> dict[str, bool]:
+    """One kernel for all of a step where the devices have one: a third of the time of separate operations on a CPU."""
+    devices = {parameter.device.type for parameter in module.parameters()}
+    return {"fused": True} if devices <= set(_get_fused_kernels_supported_devices()) else {"foreach": True}
