@@ -85,3 +85,17 @@ def test_too_few_images_to_divide_are_refused(tmp_path: Path) -> None:
     samples = AutoData(path=str(write(tmp_path, 4))).dataset("train")
     with pytest.raises(UserError, match="between 0 and 1"):
         HoldoutPart(samples, 1.5, held_out=True)
+
+
+def test_the_recipe_is_chosen_for_the_few_images_that_shots_leave(tmp_path: Path) -> None:
+    path = write(tmp_path, 20)
+    all_of_them, few = read(path), read(path, **{"data.shots": "2", "data.shots_seed": "1"})
+    assert all_of_them.train_images == 16
+    assert few.train_images == len(few.data.dataset("train")) < 5
+    assert few.val_images == all_of_them.val_images == 4
+
+
+@pytest.mark.parametrize(("key", "word"), [("data.shots", "two"), ("data.shots", "-1"), ("data.holdout", "some")])
+def test_numbers_that_are_none_are_refused_by_their_keys(tmp_path: Path, key: str, word: str) -> None:
+    with pytest.raises(UserError, match=f"{key}={word}: expected a"):
+        whole_data(str(write(tmp_path)), {key: word})

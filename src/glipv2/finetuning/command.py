@@ -22,7 +22,7 @@ from glipv2.config import SCHEMAS
 from glipv2.data.prompts import PromptComposer, PromptConfig
 from glipv2.errors import UserError, nearest
 from glipv2.evaluate import open_data
-from glipv2.finetuning.facts import DataFacts, read_facts, whole_data
+from glipv2.finetuning.facts import DataFacts, read_facts, whole_data, whole_number
 from glipv2.finetuning.fitting import StepCost, fitting_batch, free_memory, step_cost
 from glipv2.finetuning.plan import Plan, first_words, further_words, merged
 from glipv2.finetuning.recipes import Choice, chosen_length, chosen_task, chosen_tune, wanted_batch
@@ -73,15 +73,15 @@ def planned(request: FinetuneRequest, console: Console) -> Plan:
     first = [f"output={output}", f"name={Path(output).name}", *first_words(facts, request.weights, task, tune)]
     given = {key: value for key, value in request.given.items() if key not in ("task", "tune")}
     device = torch.device(_device(given))
-    cost = None if "data.batch_size" in given else _measured(merged(first, given), start, device)
+    cost = None if whole_number(given, "data.batch_size") else _measured(merged(first, given), start, device)
     free = free_memory(device)
-    batch = int(given.get("data.batch_size", 0)) or fitting_batch(
+    batch = whole_number(given, "data.batch_size") or fitting_batch(
         _known(cost), free, facts.train_images, wanted_batch(facts.train_images)
     )
-    steps = int(given.get("trainer.max_steps", 0)) or None
+    steps = whole_number(given, "trainer.max_steps") or None
     length = chosen_length(facts.train_images, tune.value, batch, steps)
     if "trainer.val_every" in given:
-        length = replace(length, every=int(given["trainer.val_every"]) or length.steps)
+        length = replace(length, every=whole_number(given, "trainer.val_every") or length.steps)
     parameters = sum(tensor.numel() for tensor in start.tensors.values())
     bf16 = device.type == "cuda" and torch.cuda.is_bf16_supported()
     words = merged(first + further_words(tune, length, parameters, bf16), given)

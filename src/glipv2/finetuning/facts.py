@@ -43,7 +43,7 @@ class DataFacts:
     """What was found. data: how it is read; format, why: what the training file is and how that is seen.
 
     truth_ap: box AP of the truth itself, given as predictions; None where boxes have no names. picture: one of those
-    to validate on.
+    to validate on. few: how many pictures data.shots leaves to train on, None where it is not set.
     """
 
     data: AutoData
@@ -56,10 +56,13 @@ class DataFacts:
     report: CheckReport
     truth_ap: float | None = None
     picture: str = "photo.jpg"
+    few: int | None = None
 
     @property
     def train_images(self) -> int:
         """How many pictures are trained on."""
+        if self.few is not None:
+            return self.few
         return self.train.images - self.val_images if self.val is None else self.train.images
 
     @property
@@ -80,12 +83,28 @@ def whole_data(path: str, given: Mapping[str, str]) -> AutoData:
         raise UserError(f"data={path} does not exist; give a file or folder of annotations (seen from {Path.cwd()})")
     policy = given.get("data.on_error", "raise")
     data = AutoData(path=str(_only_file(place)), images=given.get("data.images"), on_error=policy)
+    data.shots, data.shots_seed = (whole_number(given, f"data.{key}") for key in ("shots", "shots_seed"))
     for split in ("train", "val", "test"):
         own = getattr(data, split)
         own.path, own.images = given.get(f"data.{split}.path"), given.get(f"data.{split}.images")
     if "data.holdout" in given:
-        return replace(data, holdout=float(given["data.holdout"]))
+        return replace(data, holdout=_share(given["data.holdout"]))
     return data if data.val.path or _has_val(data) else replace(data, holdout=HOLDOUT)
+
+
+def whole_number(given: Mapping[str, str], key: str) -> int:
+    """A key's value, 0 where nobody set it; UserError for what is none."""
+    word = given.get(key, "0")
+    if not word.isdecimal():
+        raise UserError(f"{key}={word}: expected a whole number, 0 or more")
+    return int(word)
+
+
+def _share(word: str) -> float:
+    try:
+        return float(word)
+    except ValueError as error:
+        raise UserError(f"data.holdout={word}: expected a share between 0 and 1, as 0.2") from error
 
 
 def _only_file(place: Path) -> Path:
@@ -130,6 +149,7 @@ def read_facts(data: AutoData, tokenizer: Tokenizer, progress: Progress) -> Data
         report=report,
         truth_ap=truth_ap(samples) if named else None,
         picture=str(report.samples[-1].picture) if report.samples else "photo.jpg",
+        few=len(data.dataset("train")) if data.shots else None,
     )
 
 

@@ -108,7 +108,8 @@ class Plan:
         facts = self.facts
         split = f", held out by name ({facts.data.holdout:g})" if facts.val is None else ""
         return (
-            f"{facts.data.path} is {facts.format} ({facts.why}): {facts.train_images} images to train on, "
+            f"{facts.data.path} is {facts.format} ({facts.why}): {facts.train_images} images to train on"
+            f"{f' ({facts.data.shots} boxes of each name)' if facts.few is not None else ''}, "
             f"{facts.val_images} to validate on{split}"
         )
 
