@@ -41,10 +41,10 @@ bench: $(STAMP)  ## time this machine against GroundingDINO-T and against oursel
 	$(BIN)/python scripts/bench.py --render
 
 test: $(STAMP)  ## all tests
-	$(BIN)/python -m pytest -n auto --dist loadfile
+	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 test-fast: $(STAMP)  ## the tests that train and install nothing
-	$(BIN)/python -m pytest -n auto --dist loadfile -m "not slow"
+	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder -m "not slow"
 
 lint: $(STAMP)  ## ruff
 	$(BIN)/ruff check .

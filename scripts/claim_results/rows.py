@@ -56,7 +56,7 @@ def trials_in(folder: Path) -> list[Trial]:
 
 def elsewhere_in(trial: Path) -> dict[str, float]:
     """The main numbers of a trial's weights in other worlds, below kept/ and prompted/, of those that were measured."""
-    found = {}
+    found: dict[str, float] = {}
     for part in (KEPT, PROMPTED):
         path = trial / part / "metrics.json"
         if path.is_file():

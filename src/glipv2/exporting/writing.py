@@ -125,7 +125,9 @@ def _write_graphs(task: DetectionTask, folder: Path, config: ExportConfig) -> No
     text, detector = TextGraph(task.core).eval(), DetectorGraph(task.core, task.regions).eval()
     with torch.no_grad():
         tokens = text(ids, mask)
-    pair, image = {0: FREE, 1: FREE}, {0: FREE, 2: FREE, 3: FREE}
+    # a side as a number of cells: the sides of all levels are then plain multiples, which tracing a Swin depends on
+    rows, columns = (model.pixels.size_divisor * Dim(name) for name in ("rows", "columns"))
+    pair, image = {0: FREE, 1: FREE}, {0: FREE, 2: rows, 3: columns}
     given = {"token_ids": (ids, pair), "token_mask": (mask, pair)}
     _write(text, given, ["tokens"], folder / TEXT, config.program)
     with plain_operations(task):

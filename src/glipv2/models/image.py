@@ -214,12 +214,16 @@ class PadThenShiftBlock(SwinTransformerBlock):  # type: ignore[misc]  # timm has
     def _attn(self, x: Tensor) -> Tensor:
         _, height, width, channels = x.shape
         window_height, window_width = self.window_size
-        padded = F.pad(x, (0, 0, 0, -width % window_width, 0, -height % window_height))
+        # said so that a side that an exporter leaves open stays a plain multiple of the window's
+        more_rows, more_columns = (
+            (side + own - 1) // own * own - side for side, own in zip((height, width), self.window_size, strict=True)
+        )
+        padded = F.pad(x, (0, 0, 0, more_columns, 0, more_rows))
         shift = tuple(self.shift_size)
         if any(shift):
             padded = torch.roll(padded, (-shift[0], -shift[1]), dims=(1, 2))
         windows = window_partition(padded, self.window_size).view(-1, self.window_area, channels)
-        attended = self._attended(windows, self.get_attn_mask(padded), len(x))
+        attended = self._attended(windows, self.get_attn_mask(padded), x.shape[0])  # len() would fix it in a graph
         merged = window_reverse(
             attended.view(-1, window_height, window_width, channels), self.window_size, *padded.shape[1:3]
         )
