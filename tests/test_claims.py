@@ -63,12 +63,14 @@ def test_a_sweep_becomes_rows_and_rows_come_back(tmp_path: Path) -> None:
     assert of_arm(read_rows(tmp_path / "warmth.csv"), {"heat": True})[1].numbers["detection/box_ap"] == 0.5
 
 
-def test_what_weights_kept_of_their_old_world_stands_beside(tmp_path: Path) -> None:
+def test_what_weights_kept_of_their_old_world_and_learn_of_another_stands_beside(tmp_path: Path) -> None:
     folder = sweep(tmp_path / "warmth", {("true", 0): 0.25, ("true", 1): 0.5})
     (folder / "1/kept").mkdir()
     (folder / "1/kept/metrics.json").write_text('{"detection/box_ap": 0.125}')
-    found = [trial.numbers.get("kept/detection/box_ap") for trial in trials_in(folder)]
-    assert found == [None, 0.125]
+    (folder / "0/prompted").mkdir()
+    (folder / "0/prompted/metrics.json").write_text('{"detection/box_ap": 0.375}')
+    for key, numbers in (("kept", [None, 0.125]), ("prompted", [0.375, None])):
+        assert [trial.numbers.get(f"{key}/detection/box_ap") for trial in trials_in(folder)] == numbers
 
 
 def test_a_sweep_that_has_not_ended_is_refused(tmp_path: Path) -> None:
