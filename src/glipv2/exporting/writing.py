@@ -177,20 +177,29 @@ def _write(
     inputs: an example of each and the sides that stay open.
     """
     examples, shapes = (tuple(one[place] for one in inputs.values()) for place in (0, 1))
+    from onnxscript import optimizer
+
     with _quiet():
         recorded = torch.export.export(graph, examples, dynamic_shapes=shapes, strict=False)
+        # with an example at hand the exporter checks, for minutes, thousands of bounds of sides that nobody reads
+        recorded._example_inputs = None
         made = torch.onnx.export(
             recorded, (), dynamo=True, input_names=list(inputs), output_names=outputs, opset_version=OPSET,
-            verbose=False,
+            verbose=False, optimize=False,
         )  # fmt: skip
         assert made is not None, "the exporter of torch.export gives a program"
+        # what the exporter's own optimiser does besides takes time that grows with the square of the operations, and
+        # runtimes do it when they open a graph
+        optimizer.inline(made.model)
+        optimizer.fold_constants(made.model)
+        optimizer.remove_unused_nodes(made.model)
         made.save(str(path.with_suffix(ONNX)))
         if program:
             torch.export.save(opened_to_one(recorded), path.with_suffix(PROGRAM))
 
 
 def opened_to_one(program: ExportedProgram) -> ExportedProgram:
-    """A program whose open sides may be 1, and which brings no example along.
+    """A program whose open sides may be 1.
 
     The exporter traces with sides of at least 2 and writes down that they must be, and pictures so large that no level
     has a side of 1. The operations that it recorded know no such bound, which the comparison with the weights shows on
@@ -198,7 +207,6 @@ def opened_to_one(program: ExportedProgram) -> ExportedProgram:
     """
     for side, bounds in program.range_constraints.items():
         program._range_constraints[side] = ValueRanges(1, bounds.upper)
-    program._example_inputs = None
     return program
 
 

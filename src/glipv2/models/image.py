@@ -193,6 +193,11 @@ def use_released_windows(backbone: nn.Module) -> None:
         block.__class__ = PadThenShiftBlock
 
 
+def _in_blocks(tensor: Tensor) -> bool:
+    """Not in a graph, which would hold the blocks of one size."""
+    return not (torch.is_grad_enabled() or tensor.device.type != "cpu" or torch.compiler.is_compiling())
+
+
 class PadThenShiftBlock(SwinTransformerBlock):  # type: ignore[misc]  # timm has no types
     """timm's block with the order of padding and shifting of the released code.
 
@@ -202,7 +207,7 @@ class PadThenShiftBlock(SwinTransformerBlock):  # type: ignore[misc]  # timm has
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, H, W, C] to the same."""
-        if torch.is_grad_enabled() or x.device.type != "cpu":
+        if not _in_blocks(x):
             thought: Tensor = super().forward(x)
             return thought
         x = (x + self._attn(self.norm1(x))).contiguous()
@@ -234,7 +239,7 @@ class PadThenShiftBlock(SwinTransformerBlock):  # type: ignore[misc]  # timm has
 
     def _attended(self, windows: Tensor, mask: Tensor | None, images: int) -> Tensor:
         """Attention within windows [B·K, A, C]; mask [K, A, A] of the windows of an image."""
-        if torch.is_grad_enabled() or windows.device.type != "cpu":
+        if not _in_blocks(windows):
             whole: Tensor = self.attn(windows, mask=mask)
             return whole
         count, attended = len(windows) // images, torch.empty_like(windows)
