@@ -1,6 +1,6 @@
 """Makes a run's weights the ones that come with the package (weights=builtin): in half precision, with their card.
 
-python scripts/ship_weights.py RUN                   # of experiment=shapes_joint_builtin
+python scripts/ship_weights.py RUN                   # of experiment=shapes_joint_nano
 glipv2 evaluate weights=builtin data=shapes       # what half precision costs
 """
 
