@@ -127,7 +127,7 @@ def _windowed(own: PadThenShiftBlock, maps: Tensor) -> Tensor:
     if any(own.shift_size):
         part = split((3 * rows.part[:, None] + columns.part)[None, ..., None], 1).squeeze(-1)
         mask = (part[:, None] != part[:, :, None]) * -100.0
-    attended = own.attn(windows, mask=mask)
+    attended: Tensor = own.attn(windows, mask=mask)
     cut = attended.reshape(-1, rows.count, columns.count, rows.window, columns.window, channels)
     merged = cut.transpose(2, 3).reshape(-1, rows.padded, columns.padded, channels)
     return merged.index_select(1, rows.back).index_select(2, columns.back)
@@ -140,7 +140,8 @@ class _Windows:
     """
 
     def __init__(self, side: int, window: int, shift: int, device: torch.device) -> None:
-        self.window, self.count = window, _of_its_own((side + window - 1) // window)
+        self.window = window
+        self.count = _of_its_own((side + window - 1) // window)
         self.padded = self.count * window
         places, cells = torch.arange(self.padded, device=device), torch.arange(side, device=device)
         rolled = places + shift
