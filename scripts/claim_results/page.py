@@ -113,6 +113,7 @@ def _overview(claims: Sequence[Claim], rows: Path) -> Iterator[str]:
 
 
 def _anchor(claim: Claim) -> str:
+    """What the site makes of the claim's heading."""
     return claim.name.replace("_", "-")
 
 
@@ -141,7 +142,7 @@ def differences(claim: Claim, trials: Mapping[str, Sequence[Trial]]) -> dict[tup
 def _section(claim: Claim, rows: Path, pictures: Path) -> Iterator[str]:
     trials = _trials(claim, rows)
     found = differences(claim, trials)
-    yield f"## {claim.name.replace('_', ' ').capitalize()} {{ #{_anchor(claim)} }}\n"
+    yield f"## {claim.name.replace('_', ' ').capitalize()}\n"
     yield f"{claim.claim} The paper: {claim.paper}\n"
     if claim.notes:
         yield f"{claim.notes}\n"
