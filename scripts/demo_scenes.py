@@ -5,8 +5,8 @@ python scripts/demo_scenes.py runs/demo/scenes
 
 from __future__ import annotations
 
+import argparse
 import shutil
-import sys
 from importlib import resources
 from pathlib import Path
 
@@ -30,4 +30,6 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    main(parser.parse_args().folder)
