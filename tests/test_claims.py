@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from claim_results.differences import paired
-from claim_results.page import differences, page, read_claims
+from claim_results.page import differences, measured, page, read_claims
 from claim_results.rows import Trial, of_arm, read_rows, trials_in, write_rows
 from claims import CLAIMS
 
@@ -132,6 +132,9 @@ def test_the_page_shows_every_arm_and_what_was_not_run(tmp_path: Path) -> None:
     assert "| warm | AP | +20.0 | +19.0 to +21.0 | ± 2.5 | 3 | **supported** |" in text
     assert "| [Warmth helps.](#warmth) | says so | warm: +20.0 (+19.0 to +21.0) AP | supported |" in text
     assert "## Not run yet\n\n- Cold helps. `glipv2 train -m experiment=claims/cold`" in text
+    (tmp_path / "claims.yaml").write_text(SPEC.replace("detection/box_ap", "prompted/detection/box_ap"))
+    unprompted = page(read_claims(tmp_path / "claims.yaml"), tmp_path, tmp_path)
+    assert "## Not run yet\n\n- Warmth helps." in unprompted
     assert (tmp_path / "claim_warmth.svg").read_text().count("<circle") == 4
 
 
@@ -141,5 +144,5 @@ def test_what_is_committed_is_what_the_page_and_the_experiments_say() -> None:
         for name in claim.sweeps:
             assert f"claims/{name}" in experiment_files()
         rows = {name: docs / "results" / f"{name}.csv" for name in claim.sweeps}
-        if all(path.is_file() for path in rows.values()):
+        if measured(claim, docs / "results"):
             assert differences(claim, {name: read_rows(path) for name, path in rows.items()})

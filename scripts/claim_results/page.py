@@ -13,7 +13,7 @@ import yaml
 
 from claim_results.differences import SUPPORTED, UNDECIDED, Difference, paired
 from claim_results.plot import drawn
-from claim_results.rows import Trial, of_arm, read_rows
+from claim_results.rows import KEPT, PROMPTED, Trial, of_arm, read_rows
 from glipv2.errors import UserError
 from glipv2.report.seeds import interval
 
@@ -82,7 +82,7 @@ def _comparison(entry: Mapping[str, Any]) -> Comparison:
 
 def page(claims: Sequence[Claim], rows: Path, pictures: Path) -> str:
     """The page of all claims whose sweeps were run, those that were not named; pictures are written beside it."""
-    open_claims = [claim for claim in claims if not all((rows / f"{name}.csv").is_file() for name in claim.sweeps)]
+    open_claims = [claim for claim in claims if not measured(claim, rows)]
     parts = [HEAD]
     shown = [claim for claim in claims if claim not in open_claims]
     if shown:
@@ -110,6 +110,16 @@ def _overview(claims: Sequence[Claim], rows: Path) -> Iterator[str]:
         counted = ", ".join(word if count is None else f"{count} {word}" for word, count in summed)
         yield f"| [{claim.claim}](#{_anchor(claim)}) | {claim.paper} | {'<br>'.join(told)} | {counted} |"
     yield ""
+
+
+def measured(claim: Claim, rows: Path) -> bool:
+    """Whether all its sweeps were collected, with what is measured of their trials afterwards where it is about that."""
+    if not all((rows / f"{name}.csv").is_file() for name in claim.sweeps):
+        return False
+    later = [key for key in claim.numbers if key.split("/")[0] in (KEPT, PROMPTED)]
+    if len(later) < len(claim.numbers):
+        return True
+    return any(key in trial.numbers for own in _trials(claim, rows).values() for trial in own for key in later)
 
 
 def _anchor(claim: Claim) -> str:
