@@ -113,7 +113,7 @@ def _overview(claims: Sequence[Claim], rows: Path) -> Iterator[str]:
 
 
 def measured(claim: Claim, rows: Path) -> bool:
-    """Whether all its sweeps were collected, with what is measured of their trials afterwards where it is about that."""
+    """Whether all its sweeps were collected, and what is measured of trials afterwards too where it is about that."""
     if not all((rows / f"{name}.csv").is_file() for name in claim.sweeps):
         return False
     later = [key for key in claim.numbers if key.split("/")[0] in (KEPT, PROMPTED)]
