@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -114,7 +115,10 @@ def of_arm(trials: Iterable[Trial], arm: Mapping[str, object]) -> dict[int, Tria
 
 
 def word(value: object) -> str:
-    """A value of a YAML file as it stands on a command line."""
+    """A value of a YAML file as it stands on a command line; Hydra writes mappings closer and truths as Python does."""
     if isinstance(value, bool):
         return str(value).lower()
-    return " ".join(str(value).split())
+    text = " ".join(str(value).split())
+    if text.startswith("{"):
+        text = re.sub(r" ?([:,]) ?", r"\1 ", text).replace("False", "false").replace("True", "true")
+    return text
