@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from claim_results.differences import paired
 from claim_results.page import differences, measured, page, read_claims
-from claim_results.rows import Trial, of_arm, read_rows, trials_in, write_rows
+from claim_results.rows import Trial, of_arm, read_rows, trials_in, word, write_rows
 from claims import CLAIMS
 
 from glipv2.config import experiment_files
@@ -71,6 +71,15 @@ def test_what_weights_kept_of_their_old_world_and_learn_of_another_stands_beside
     (folder / "0/prompted/metrics.json").write_text('{"detection/box_ap": 0.375}')
     for key, numbers in (("kept", [None, 0.125]), ("prompted", [0.375, None])):
         assert [trial.numbers.get(f"{key}/detection/box_ap") for trial in trials_in(folder)] == numbers
+
+
+def test_an_arm_is_found_however_its_mapping_is_spelt() -> None:
+    rows = [
+        Trial({"model.fusion": word("{layers:2, crossing:1}")}, 0, {}, 1.0),
+        Trial({"heat": word("{on:False}")}, 0, {}, 1.0),
+    ]
+    assert of_arm(rows, {"model.fusion": "{layers: 2,   crossing: 1}"}) == {0: rows[0]}
+    assert of_arm(rows, {"heat": "{on: false}"}) == {0: rows[1]}
 
 
 def test_a_sweep_that_has_not_ended_is_refused(tmp_path: Path) -> None:

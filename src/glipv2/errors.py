@@ -55,3 +55,8 @@ def nearest(word: str, choices: Iterable[str]) -> str:
     if close:
         return f"did you mean '{close[0]}'?"
     return f"choose one of: {', '.join(names)}"
+
+
+def undefined(owner: object, member: str) -> NotImplementedError:
+    """What to raise where somebody's class lacks a member that it must define."""
+    return NotImplementedError(f"{type(owner).__name__} must define {member}")

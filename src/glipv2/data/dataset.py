@@ -8,7 +8,7 @@ from typing import ClassVar, Protocol
 
 from glipv2.data.augment import AugmentConfig
 from glipv2.data.prompts import PromptConfig
-from glipv2.errors import UserError, nearest
+from glipv2.errors import UserError, nearest, undefined
 from glipv2.ranges import at_least
 from glipv2.structures import ImageTruth, Sample, Vocabulary
 
@@ -55,7 +55,7 @@ class DataConfig:
 
     def dataset(self, split: str, needs: frozenset[str] = frozenset()) -> SampleDataset:
         """The samples of a split that hold all of `needs`; UserError when the data can't be read."""
-        raise NotImplementedError(f"{type(self).__name__} must define dataset(split, needs)")
+        raise undefined(self, "dataset(split, needs)")
 
     def holds(self, split: str, needs: frozenset[str]) -> frozenset[str]:
         """What the samples of `dataset(split, needs)` hold, which may be more than `needs`."""

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from glipv2.data.images import read_described, to_tensor
+from glipv2.errors import undefined
 from glipv2.structures import Caption, ImageTruth, Instances, Question, Sample
 
 
@@ -20,11 +21,11 @@ class DescribedImages(Dataset[Sample]):
     folder: Path
 
     def __len__(self) -> int:
-        raise NotImplementedError(f"{type(self).__name__} must define __len__()")
+        raise undefined(self, "__len__()")
 
     def truth(self, index: int) -> ImageTruth:
         """All that is known of an image, in its original pixels, without decoding the picture."""
-        raise NotImplementedError(f"{type(self).__name__} must define truth(index)")
+        raise undefined(self, "truth(index)")
 
     def name_of(self, index: int) -> str:
         """`truth(index).name`; readers whose truth takes long say it at once."""
@@ -32,7 +33,7 @@ class DescribedImages(Dataset[Sample]):
 
     def described_by(self, index: int) -> Path:
         """The file that says what `truth` gives, for messages."""
-        raise NotImplementedError(f"{type(self).__name__} must define described_by(index)")
+        raise undefined(self, "described_by(index)")
 
     def __getitem__(self, index: int) -> Sample:
         truth = self.truth(index)

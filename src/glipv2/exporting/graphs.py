@@ -109,7 +109,7 @@ def _windowed(own: PadThenShiftBlock, maps: Tensor) -> Tensor:
     """`PadThenShiftBlock._attn` by rows and columns that are picked: maps [B, H, W, C] to the same.
 
     How many windows there are is a number of its own in the graph. As a quotient of open sides it would stand, nested,
-    in every shape from here on, which exporters reason about for an hour.
+    in every shape from here on, which exporters reason about at every step.
     """
     height, width, channels = maps.shape[1:]
     rows, columns = (

@@ -176,9 +176,9 @@ def _write(
 
     inputs: an example of each and the sides that stay open.
     """
-    examples, shapes = (tuple(one[place] for one in inputs.values()) for place in (0, 1))
     from onnxscript import optimizer
 
+    examples, shapes = (tuple(one[place] for one in inputs.values()) for place in (0, 1))
     with _quiet():
         recorded = torch.export.export(graph, examples, dynamic_shapes=shapes, strict=False)
         # with an example at hand the exporter checks, for minutes, thousands of bounds of sides that nobody reads

@@ -8,7 +8,7 @@ from typing import ClassVar, TypeVar
 
 from glipv2.data.dataset import DataConfig, SampleDataset
 from glipv2.data.prompts import PromptConfig
-from glipv2.errors import UserError
+from glipv2.errors import UserError, undefined
 from glipv2.ranges import at_least
 from glipv2.tasks.base import Task, TaskConfig
 from glipv2.tasks.detection import DetectionConfig
@@ -61,7 +61,7 @@ class ProtocolConfig:
 
     def rounds(self, trained: Task) -> Sequence[Round]:
         """All data sets, opened and checked; UserError before anything runs. trained: the loaded weights' task."""
-        raise NotImplementedError(f"{type(self).__name__} must define rounds(trained)")
+        raise undefined(self, "rounds(trained)")
 
     def summary(self, scores: Mapping[str, float]) -> dict[str, float]:
         """Further numbers made of those of all rounds."""
@@ -69,7 +69,7 @@ class ProtocolConfig:
 
     def table(self, scores: Mapping[str, float]) -> list[list[str]]:
         """Rows of the table that is printed at the end; the first is the heading."""
-        raise NotImplementedError(f"{type(self).__name__} must define table(scores)")
+        raise undefined(self, "table(scores)")
 
     def data(self, samples: SampleDataset, prompts: PromptConfig | None = None) -> GivenData:
         """The samples with this protocol's loading."""

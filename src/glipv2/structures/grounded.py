@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from glipv2.errors import undefined
 from glipv2.structures.batches import TensorStruct
 from glipv2.structures.boxes import xyxy_to_xywh
 from glipv2.structures.drawing import draw_boxes, draw_lines
@@ -91,7 +92,7 @@ class TextsInImage(TensorStruct):
     @property
     def grounded_texts(self) -> tuple[GroundedText, ...]:
         """The texts, in order."""
-        raise NotImplementedError
+        raise undefined(self, "grounded_texts")
 
     @property
     def phrases(self) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from glipv2.data.datamodule import Collator
-from glipv2.errors import UserError
+from glipv2.errors import UserError, undefined
 from glipv2.losses.ranks import mean_over_ranks
 from glipv2.models import Parts
 from glipv2.structures import ImageBatch, ImageTruth, Vocabulary
@@ -68,11 +68,11 @@ class TaskConfig:
 
     def assemble(self, parts: Parts, loss: LossConfig) -> Task:
         """The task on the parts of a model; tasks on the same parts train one set of weights."""
-        raise NotImplementedError(f"{type(self).__name__} must define assemble(parts, loss)")
+        raise undefined(self, "assemble(parts, loss)")
 
     def collator(self, model: ModelConfig, data: DataConfig, samples: SampleDataset, training: bool) -> Collator:
         """How examples become this task's batches."""
-        raise NotImplementedError(f"{type(self).__name__} must define collator(model, data, samples, training)")
+        raise undefined(self, "collator(model, data, samples, training)")
 
     def check(self, started: bool) -> None:
         """UserError for settings that can't work; started: whether training starts from other weights."""
@@ -143,31 +143,31 @@ class Task(pl.LightningModule):
 
     def losses(self, batch: Any) -> LossReport:
         """The loss terms of a training batch."""
-        raise NotImplementedError
+        raise undefined(self, "losses(batch)")
 
     def predictions(self, batch: Any) -> Sequence[Any]:
         """What a user sees, one a sample, in original pixels."""
-        raise NotImplementedError
+        raise undefined(self, "predictions(batch)")
 
     def request(self, text: str) -> Any:
         """What a user's text asks of this task; UserError when it asks for nothing."""
-        raise NotImplementedError
+        raise undefined(self, "request(text)")
 
     def batch_for(self, images: ImageBatch, truth: tuple[ImageTruth, ...], request: Any) -> Any:
         """A batch for `predictions`: pictures of which nothing is known but their sizes, and a request."""
-        raise NotImplementedError
+        raise undefined(self, "batch_for(images, truth, request)")
 
     def reset_metric(self, samples: SampleDataset) -> None:
         """A fresh metric for a data set."""
-        raise NotImplementedError
+        raise undefined(self, "reset_metric(samples)")
 
     def update_metric(self, predictions: Sequence[Any], batch: Any) -> None:
         """Counts the predictions of one batch."""
-        raise NotImplementedError
+        raise undefined(self, "update_metric(predictions, batch)")
 
     def compute_metric(self) -> Scores:
         """The scores over everything counted since the reset, over all ranks."""
-        raise NotImplementedError
+        raise undefined(self, "compute_metric()")
 
     def diagnosis(self) -> Mapping[str, Any] | None:
         """What goes wrong in what was counted since the reset, as JSON values; None where nothing is known of it.
