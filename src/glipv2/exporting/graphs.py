@@ -16,7 +16,6 @@ from glipv2.models.cross_attention import CrossAttention
 from glipv2.models.deformable import TAPS
 from glipv2.models.dyconv import ModulatedConv
 from glipv2.models.heads.regions import RegionHead
-from glipv2.models.image import PadThenShiftBlock
 from glipv2.structures import Features, TextBatch
 
 
@@ -105,76 +104,15 @@ def _modulated(own: ModulatedConv, level: Tensor, offsets: Tensor | None, mask: 
     return own.norm(sampled_convolution(level, offsets, mask, own.weight, own.bias, own.stride))  # type: ignore[no-any-return]
 
 
-def _windowed(own: PadThenShiftBlock, maps: Tensor) -> Tensor:
-    """`PadThenShiftBlock._attn` by rows and columns that are picked: maps [B, H, W, C] to the same.
-
-    How many windows there are is a number of its own in the graph. As a quotient of open sides it would stand, nested,
-    in every shape from here on, which exporters reason about at every step.
-    """
-    height, width, channels = maps.shape[1:]
-    rows, columns = (
-        _Windows(side, window, shift, maps.device)
-        for side, window, shift in zip((height, width), own.window_size, own.shift_size, strict=True)
-    )
-
-    def split(grid: Tensor, width: int) -> Tensor:
-        cut = grid.reshape(-1, rows.count, rows.window, columns.count, columns.window, width)
-        return cut.transpose(2, 3).reshape(-1, rows.window * columns.window, width)
-
-    padded = maps.index_select(1, rows.taken).index_select(2, columns.taken)
-    windows = split(padded * (rows.inside[:, None] & columns.inside)[..., None], channels)
-    mask = None
-    if any(own.shift_size):
-        part = split((3 * rows.part[:, None] + columns.part)[None, ..., None], 1).squeeze(-1)
-        mask = (part[:, None] != part[:, :, None]) * -100.0
-    attended: Tensor = own.attn(windows, mask=mask)
-    cut = attended.reshape(-1, rows.count, columns.count, rows.window, columns.window, channels)
-    merged = cut.transpose(2, 3).reshape(-1, rows.padded, columns.padded, channels)
-    return merged.index_select(1, rows.back).index_select(2, columns.back)
-
-
-class _Windows:
-    """The windows along a side: which cell each place takes, whether there is one, and where each cell went to.
-
-    part: places of one window that lie together in the map have the same.
-    """
-
-    def __init__(self, side: int, window: int, shift: int, device: torch.device) -> None:
-        self.window = window
-        self.count = _of_its_own((side + window - 1) // window)
-        self.padded = self.count * window
-        places, cells = torch.arange(self.padded, device=device), torch.arange(side, device=device)
-        rolled = places + shift
-        rolled = torch.where(rolled < self.padded, rolled, rolled - self.padded)
-        self.inside, self.taken = rolled < side, rolled.clamp(max=side - 1)
-        back = cells - shift
-        self.back = torch.where(back < 0, back + self.padded, back)
-        self.part = (places >= self.padded - window).long() + (places >= self.padded - shift).long()
-
-
-def _of_its_own(number: int) -> int:
-    """The same number; in a graph that is being exported one that is computed when it runs."""
-    if not torch.compiler.is_exporting():
-        return number
-    own: int = torch.full((), number, dtype=torch.int64).item()  # type: ignore[assignment]  # stays open
-    torch._check(own >= 1)
-    return own
-
-
 @contextmanager
 def plain_operations(model: nn.Module) -> Iterator[None]:
     """Inside, a model computes the same by operations of the ONNX standard, in one way for every size."""
     convolutions = [module for module in model.modules() if isinstance(module, ModulatedConv)]
-    blocks = [module for module in model.modules() if isinstance(module, PadThenShiftBlock)]
     for module in convolutions:
         module.forward = partial(_modulated, module)  # type: ignore[method-assign]
-    for block in blocks:
-        block._attn = partial(_windowed, block)  # type: ignore[method-assign]
     try:
         with mock.patch.object(CrossAttention, "folds", lambda *_: True):  # decided by sizes, which a graph leaves open
             yield
     finally:
         for module in convolutions:
             del module.forward
-        for block in blocks:
-            del block._attn
