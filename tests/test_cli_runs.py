@@ -20,26 +20,13 @@ import torch
 import yaml
 from PIL import Image
 from safetensors.torch import load_file, save_file
+from tiny_run import TINY, done
 
 from glipv2.checkpoints import read_checkpoint
 from glipv2.data.shapes import HELD_OUT, NAMES, SEEN, ShapesDataset
 
 pytestmark = pytest.mark.slow
 Command = Callable[..., Any]
-
-TINY = (
-    "model=nano", "model.pixels.short_side=64", "model.image.width=32", "model.fusion.layers=1",
-    "model.fusion.attention_width=32", "model.image.options.channels=[8,16,24,32]",
-    "data=shapes", "data.image_size=64", "data.batch_size=2", "data.eval_batch_size=4", "data.workers=0",
-    "data.eval_scenes=8", "trainer.accelerator=cpu", "trainer.log_every=1", "tracking=off",
-    "task.selection.min_probability=0",  # so that a model of five steps finds something
-)  # fmt: skip
-
-
-def done(ended: Any) -> str:
-    """The output of a command that went well."""
-    assert ended.code == 0, ended.err
-    return str(ended.out)
 
 
 def refused(ended: Any) -> str:
@@ -54,7 +41,8 @@ def refused(ended: Any) -> str:
 def home(tmp_path_factory: pytest.TempPathFactory, glipv2: Command) -> Path:
     """A folder with a finished run of five steps in it."""
     folder = tmp_path_factory.mktemp("home")
-    done(glipv2(folder, "train", *TINY, "trainer.max_steps=5", "output=run", "also_evaluate=[unseen]", "gallery=3"))
+    words = (*TINY, "trainer.max_steps=5", "trainer.val_every=5", "output=run", "also_evaluate=[unseen]", "gallery=3")
+    done(glipv2(folder, "train", *words))
     return folder
 
 
@@ -216,18 +204,6 @@ def test_a_second_stage_adds_masks_to_a_detector(home: Path, glipv2: Command, ph
     sizes = {image["id"]: [image["height"], image["width"]] for image in content["images"]}
     assert content["annotations"]
     assert all(record["segmentation"]["size"] == sizes[record["image_id"]] for record in content["annotations"])
-
-
-def test_a_sweep_makes_one_run_a_job(glipv2: Command, tmp_path: Path) -> None:
-    done(glipv2(tmp_path, "train", "-m", *TINY, "trainer.max_steps=1", "name=both", "seed=1,2"))
-    (sweep,) = (tmp_path / "runs/both").iterdir()
-    assert sorted(path.name for path in sweep.iterdir()) == ["0", "1", "multirun.yaml"]
-    seeds = [yaml.safe_load((sweep / job / "config.yaml").read_text())["seed"] for job in ("0", "1")]
-    outputs = [yaml.safe_load((sweep / job / "config.yaml").read_text())["output"] for job in ("0", "1")]
-    assert seeds == [1, 2]
-    assert outputs == [str(sweep / "0"), str(sweep / "1")]
-    assert all((sweep / job / "metrics.json").is_file() for job in ("0", "1"))
-    assert [path.name for path in tmp_path.iterdir()] == ["runs"]
 
 
 def test_each_job_of_a_sweep_is_a_run_of_its_own_in_the_tracker(glipv2: Command, tmp_path: Path) -> None:

@@ -143,13 +143,22 @@ def test_a_run_killed_anywhere_ends_as_if_it_had_not_been(
         assert module.validated == whole.validated[len(whole.validated) - len(module.validated) :], place
         assert all(torch.equal(value, whole.state_dict()[name]) for name, value in module.state_dict().items())
         assert read_rows(place / "metrics.csv") == rows, place
-        for name in ("best.ckpt", "last.ckpt"):
+        for name in ("best.ckpt", "last.ckpt") if val_every else ("last.ckpt",):
             first, second = (
                 torch.load(folder / "checkpoints" / name, weights_only=True) for folder in (tmp_path / "run", place)
             )
             assert first["global_step"] == second["global_step"]
             torch.testing.assert_close(second["state_dict"], first["state_dict"], rtol=0, atol=0)
             torch.testing.assert_close(second["optimizer_states"], first["optimizer_states"], rtol=0, atol=0)
+
+
+def test_without_validations_between_steps_the_last_weights_are_measured_and_once(tmp_path: Path) -> None:
+    whole, _ = run(tmp_path / "run", 0, 1, 2)
+    assert whole.validated == [BATCHES]
+    last = torch.load(tmp_path / "run/checkpoints/last.ckpt", weights_only=True)
+    assert last["global_step"] == BATCHES
+    assert all(torch.equal(value, last["state_dict"][name]) for name, value in whole.state_dict().items())
+    assert not (tmp_path / "run/checkpoints/best.ckpt").exists()
 
 
 def test_a_finished_run_has_nothing_left_to_train(tmp_path: Path) -> None:

@@ -30,6 +30,7 @@ from glipv2.config import (
     typed,
 )
 from glipv2.errors import UserError, nearest
+from glipv2.extras import extras
 from glipv2.report.sweep import SWEEP_FILE
 from glipv2.runs import ENVIRONMENT
 
@@ -162,6 +163,11 @@ def _about_groups(text: str, command: str) -> str | None:
         if group.partition("/")[0] == "experiment":  # whose names may hold folders, which Hydra takes for groups
             group, name, known = "experiment", missing.group(1).removeprefix("experiment/"), experiment_files()
         return f"{group}={name}: no such preset; {nearest(name, known)}"
+    plugin = re.search(r"In 'hydra/(launcher|sweeper)/([^']+)': Could not load '[^']+/(\w+?)(?:_\w+)?'", text)
+    if plugin:
+        kind, name, library = plugin.group(1), plugin.group(2), f"hydra-{plugin.group(3)}-{plugin.group(1)}"
+        ways = [extra.command for extra in extras() if library in extra.missing]
+        return f"hydra/{kind}={name} needs {library}: {ways[0] if ways else f'pip install {library}'}"
     wrong = re.search(r"Could not override '([^']+)'", text)
     if wrong is None:
         return None

@@ -226,7 +226,7 @@ def _begin(config: TrainConfig, folder: Path, task: Task, data: DataModule, step
 
 
 def _finish(config: TrainConfig, folder: Path, task: Task, data: DataModule, trainer: pl.Trainer) -> dict[str, float]:
-    """Exports the best weights and scores them on every split asked for."""
+    """Exports the best weights, the last where none were compared, and scores them on every split asked for."""
     best = folder / "checkpoints/best.ckpt"
     if best.is_file():
         task.load_state_dict(torch.load(best, map_location="cpu", weights_only=True)["state_dict"])

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pytorch_lightning.loggers import Logger
 
 
+NEVER = 1 << 40  # batches between validations
 SHARDED = "fsdp"  # the strategy of glipv2.sharding; Lightning's own of that name refuses CPUs
 
 
@@ -58,7 +59,8 @@ def compile_parts(task: nn.Module, backend: str) -> None:
 class TrainerConfig:
     """What people change of `pytorch_lightning.Trainer`; everything else goes through `options`.
 
-    val_every: optimiser steps between validations (0 = only at the end); clip: gradient norm bound;
+    val_every: optimiser steps between validations, after which the best is kept (0 = none before the final
+    evaluation, which measures the last weights); clip: gradient norm bound;
     strategy: Lightning's, or fsdp, which spreads weights, gradients and moments over the devices, see
     `ShardedStrategy`; channels_last: memory layout of images and convolutions (not of spread ones); precision:
     Lightning's, or auto, see `resolved_precision`; save_every (optimiser steps) and save_minutes: how often last.ckpt
@@ -138,7 +140,7 @@ class TrainerConfig:
         from glipv2.checkpoint_files import WholeCheckpoints
         from glipv2.ranks import own_environment
 
-        every = (self.val_every or self.max_steps) * self.accumulate  # Lightning counts batches here
+        every = self.val_every * self.accumulate or NEVER  # Lightning counts batches here
         settings: dict[str, Any] = {
             "max_steps": self.max_steps,
             "max_epochs": -1,
