@@ -28,7 +28,7 @@ from glipv2.data.faults import (
 )
 from glipv2.data.packed import PackedRows, packed
 from glipv2.data.truths import DescribedImages, described
-from glipv2.errors import UserError
+from glipv2.errors import UserError, undefined
 from glipv2.structures import ImageTruth, Instances, Vocabulary
 
 logger = logging.getLogger(__name__)
@@ -75,8 +75,7 @@ class CocoDataset(DescribedImages):
         self.skipped: dict[str, int] = faults.settle(on_error)
         if not len(self):
             raise UserError(f"{self.path}: no image to read; expected at least one usable record in 'images'")
-        if reader.clipped:
-            logger.warning("%s: cut %d boxes that reach past the border of their image", self.path, reader.clipped)
+        reader.tell_clipped()
         self._offsets, self._columns, self._packed = reader.rows()
 
     def _content(self, faults: Faults) -> dict[str, list[Any]]:
@@ -226,18 +225,13 @@ def _image_fields(record: Any, known: Container[int]) -> tuple[int, int, int, st
     return identity, height, width, name
 
 
-class _AnnotationReader:
-    """Turns annotation records into rows; a faulty one is reported and left out."""
+class BoxReader:
+    """Takes records of boxes one by one; a faulty one is reported and left out, a box past the border is cut."""
 
-    def __init__(self, images: ImageRecords, vocabulary: Vocabulary, with_masks: bool, faults: Faults) -> None:
-        self.images, self.vocabulary, self.with_masks, self.faults = images, vocabulary, with_masks, faults
-        self.index_of_image = {identity: index for index, identity in enumerate(images.ids.tolist())}
-        self.label_of_id = {identity: label for label, identity in enumerate(vocabulary.category_ids)}
-        self.sizes = images.sizes.tolist()
+    def __init__(self, faults: Faults) -> None:
+        self.faults = faults
         self.seen: set[Any] = set()
         self.clipped = 0
-        self.columns: list[tuple[int, Corners, int, bool, float]] = []
-        self.segmentations: list[bytes] = []
 
     def read(self, records: Sequence[Any]) -> None:
         """Takes all records; a loop of 100 000 should stay below a second."""
@@ -251,7 +245,31 @@ class _AnnotationReader:
                 self.faults.add(kind, place_of("annotations", index, record), detail)
             else:
                 if self.clipped > before:
-                    self.faults.remark(*past_the_border(index, record))
+                    place, detail = place_of("annotations", index, record), f"bbox {record['bbox']} leaves its image"
+                    self.faults.remark("box past the border", place, detail)
+
+    def tell_clipped(self) -> None:
+        """Logs how many boxes were cut."""
+        if self.clipped:
+            path = self.faults.path
+            logger.warning("%s: cut %d boxes that reach past the border of their image", path, self.clipped)
+
+    def _take(self, record: Any) -> None:
+        """Takes one; RecordError says what is wrong with it."""
+        raise undefined(self, "_take(record)")
+
+
+class _AnnotationReader(BoxReader):
+    """Turns annotation records into rows."""
+
+    def __init__(self, images: ImageRecords, vocabulary: Vocabulary, with_masks: bool, faults: Faults) -> None:
+        super().__init__(faults)
+        self.images, self.vocabulary, self.with_masks = images, vocabulary, with_masks
+        self.index_of_image = {identity: index for index, identity in enumerate(images.ids.tolist())}
+        self.label_of_id = {identity: label for label, identity in enumerate(vocabulary.category_ids)}
+        self.sizes = images.sizes.tolist()
+        self.columns: list[tuple[int, Corners, int, bool, float]] = []
+        self.segmentations: list[bytes] = []
 
     def rows(self) -> tuple[npt.NDArray[np.int64], tuple[npt.NDArray[Any], ...], PackedRows | None]:
         """Offsets [I + 1], the columns of `Instances` as flat arrays, and the masks.
@@ -325,11 +343,6 @@ def area_of(given: Any, corners: Corners) -> float:
     if not 0 <= given <= MAX_AREA:  # also refuses NaN
         raise RecordError("malformed area", f"area is {given}, expected a number from 0 on")
     return float(given)
-
-
-def past_the_border(index: int, record: Any) -> tuple[str, str, str]:
-    """Kind, place and detail of a box that was cut."""
-    return "box past the border", place_of("annotations", index, record), f"bbox {record['bbox']} leaves its image"
 
 
 def _check_segmentation(value: Any, height: int, width: int, needed: bool) -> None:

@@ -11,17 +11,17 @@ from pathlib import Path
 
 from glipv2.data.coco import Corners
 from glipv2.data.faults import Faults, RecordError, check_folder, check_policy, is_listed
-from glipv2.data.mdetr import OBJECT, GroundedBox, instances_of
-from glipv2.data.truths import DescribedImages, described
+from glipv2.data.mdetr import GroundedBox, NamedInWords, instances_of
+from glipv2.data.truths import described
 from glipv2.data.voc import read_xml
 from glipv2.errors import UserError, nearest
-from glipv2.structures import Caption, GroundedPhrase, ImageTruth, Vocabulary
+from glipv2.structures import Caption, GroundedPhrase, ImageTruth
 
 MARKUP = re.compile(r"\[/EN#(\d+)((?:/[^\s/\]]+)*) ([^\]]*)\]")
 NOT_VISUAL = "0"  # the chain of phrases that nothing in a picture shows
 
 
-class Flickr30kDataset(DescribedImages):
+class Flickr30kDataset(NamedInWords):
     """The images of a split with their five sentences; phrases are those whose chain has a box, with its types.
 
     Boxes are those of the official reader: one less than the file's corners, which count from 1.
@@ -48,21 +48,6 @@ class Flickr30kDataset(DescribedImages):
         self.skipped: dict[str, int] = faults.settle(on_error)
         if not self._records:
             raise UserError(f"{self.root}: no image of the split '{split}' to read")
-
-    @property
-    def vocabulary(self) -> Vocabulary:
-        """One class: sentences name their boxes in words."""
-        return OBJECT
-
-    @property
-    def scored_names(self) -> tuple[str, ...]:
-        """That class."""
-        return OBJECT.names
-
-    @property
-    def answers(self) -> tuple[str, ...]:
-        """Sentences ask nothing."""
-        return ()
 
     def __len__(self) -> int:
         return len(self._records)

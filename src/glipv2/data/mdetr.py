@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from glipv2.data.coco import Corners, ImageRecords, area_of, corners_within, past_the_border, read_images
+from glipv2.data.coco import BoxReader, Corners, ImageRecords, area_of, corners_within, read_images
 from glipv2.data.faults import Faults, RecordError, check_folder, check_policy, is_whole, place_of, read_json
 from glipv2.data.packed import PackedRows, packed
 from glipv2.data.truths import DescribedImages, described
@@ -33,7 +33,26 @@ class GroundedBox:
     area: float
 
 
-class MdetrDataset(DescribedImages):
+class NamedInWords(DescribedImages):
+    """Images whose boxes belong to words of a text, not to classes."""
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """One class."""
+        return OBJECT
+
+    @property
+    def scored_names(self) -> tuple[str, ...]:
+        """That class."""
+        return OBJECT.names
+
+    @property
+    def answers(self) -> tuple[str, ...]:
+        """Texts of this kind ask nothing."""
+        return ()
+
+
+class MdetrDataset(NamedInWords):
     """Images with their captions; a phrase has the boxes that any of its characters' spans name.
 
     Phrases of a caption are its record's `tokens_positive_eval` where it has them, else every distinct span
@@ -63,8 +82,7 @@ class MdetrDataset(DescribedImages):
                 texts.setdefault(name, []).append((captions[identity], boxes.found[identity]))
         if not texts:
             raise UserError(f"{self.path}: no caption to read; expected at least one usable record in 'images'")
-        if boxes.clipped:
-            logger.warning("%s: cut %d boxes that reach past the border of their image", self.path, boxes.clipped)
+        boxes.tell_clipped()
         self._names = np.array(list(texts), np.str_)
         self._sizes = np.array(list(sizes.values()), np.int64)
         self._ids = np.array(list(_image_ids(texts).values()), np.int64)
@@ -73,21 +91,6 @@ class MdetrDataset(DescribedImages):
     def _content(self, faults: Faults) -> dict[str, list[Any]]:
         """The lists of the file; other layouts bring theirs into this form and add what is unreadable to the faults."""
         return _read_mdetr(self.path)
-
-    @property
-    def vocabulary(self) -> Vocabulary:
-        """One class: captions name their boxes in words."""
-        return OBJECT
-
-    @property
-    def scored_names(self) -> tuple[str, ...]:
-        """That class."""
-        return OBJECT.names
-
-    @property
-    def answers(self) -> tuple[str, ...]:
-        """Captions ask nothing."""
-        return ()
 
     @property
     def image_ids(self) -> Sequence[int]:
@@ -190,30 +193,15 @@ def spans_in(spans: Any, text: str, field: str) -> tuple[Span, ...]:
     return tuple((begin, end) for begin, end in spans)
 
 
-class _BoxReader:
-    """Turns annotation records into boxes by image record; a faulty one is reported and left out."""
+class _BoxReader(BoxReader):
+    """Turns annotation records into boxes by image record."""
 
     def __init__(self, images: ImageRecords, captions: Mapping[int, _CaptionRecord], faults: Faults) -> None:
+        super().__init__(faults)
         self.sizes = dict(zip(images.ids.tolist(), images.sizes.tolist(), strict=True))
         self.dropped = images.dropped | (self.sizes.keys() - captions.keys())
-        self.captions, self.faults = captions, faults
+        self.captions = captions
         self.found: dict[int, list[GroundedBox]] = {identity: [] for identity in captions}
-        self.seen: set[Any] = set()
-        self.clipped = 0
-
-    def read(self, records: Sequence[Any]) -> None:
-        """Takes all records."""
-        for index, record in enumerate(records):
-            before = self.clipped
-            try:
-                self._take(record)
-            except (RecordError, TypeError, ValueError, OverflowError) as error:
-                told = isinstance(error, RecordError)
-                kind, detail = error.args if told else ("malformed record", f"has a field of a wrong type ({error})")
-                self.faults.add(kind, place_of("annotations", index, record), detail)
-            else:
-                if self.clipped > before:
-                    self.faults.remark(*past_the_border(index, record))
 
     def _take(self, record: Any) -> None:
         if not isinstance(record, dict):
