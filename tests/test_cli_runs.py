@@ -115,6 +115,15 @@ def test_exported_weights_are_the_best_checkpoints(home: Path) -> None:
     assert all(torch.equal(value, best[name]) for name, value in task.state_dict().items())
 
 
+def test_a_run_tells_which_of_its_steps_it_hands_on(glipv2: Command, tmp_path: Path) -> None:
+    said = done(glipv2(tmp_path, "train", *TINY, "trainer.max_steps=3", "trainer.val_every=2", "output=run"))
+    assert "step 2 was the best that was compared, of 3" in said
+    best = torch.load(tmp_path / "run/checkpoints/best.ckpt", weights_only=True)
+    exported = load_file(tmp_path / "run/weights.safetensors")
+    assert best["global_step"] == 2
+    assert all(torch.equal(exported[name], value) for name, value in best["state_dict"].items())
+
+
 def test_the_gallery_shows_the_first_pictures_of_each_split(home: Path) -> None:
     for split in ("val", "unseen"):
         pictures = sorted((home / "run/gallery" / split).glob("*.png"))

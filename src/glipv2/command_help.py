@@ -16,13 +16,14 @@ from glipv2.config import COMMANDS, SCHEMAS, config_folder, experiment_files, lo
 WIDTH = 110  # characters of a line
 TEXTS = {
     "train": """\
-glipv2 train: trains a model, evaluates its best checkpoint, writes a run folder.
+glipv2 train: trains a model, evaluates it, writes a run folder.
 
   glipv2 train experiment=shapes_detection_nano                  an experiment by its name
   glipv2 train experiment=shapes_joint_nano task=vqa             another task in it
   glipv2 train model=small data=auto data.path=PHOTOS            your own data; glipv2 data check PHOTOS first
   glipv2 train weights=RUN_OR_FILE tune=lora data=…              from other weights
   glipv2 train -m experiment=NAME seed=1,2,3 optim.lr=1e-3,2e-3  a sweep: a run for every pair
+  glipv2 train -m hydra/launcher=processes …                     its jobs side by side; slurm, on_ray: on a cluster
   glipv2 train resume=RUN                                        go on with a run that was ended
   glipv2 train experiment=NAME --cfg job                         show what would run, and run nothing
 

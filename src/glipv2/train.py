@@ -229,7 +229,9 @@ def _finish(config: TrainConfig, folder: Path, task: Task, data: DataModule, tra
     """Exports the best weights, the last where none were compared, and scores them on every split asked for."""
     best = folder / "checkpoints/best.ckpt"
     if best.is_file():
-        task.load_state_dict(torch.load(best, map_location="cpu", weights_only=True)["state_dict"])
+        content = torch.load(best, map_location="cpu", weights_only=True)
+        task.load_state_dict(content["state_dict"])
+        log.info("step %d was the best that was compared, of %d", content["global_step"], trainer.global_step)
     config.tune.merge(task)
     if trainer.is_global_zero:
         save_weights(folder / WEIGHTS_FILE, task.state_dict(), task.record)

@@ -69,7 +69,7 @@ class MdetrDataset(NamedInWords):
         content = self._content(faults)
         records = read_images(content["images"], self.folder, faults)
         captions = _read_captions(content["images"], records, faults)
-        boxes = _BoxReader(records, captions, faults)
+        boxes = _GroundedBoxReader(records, captions, faults)
         boxes.read(content["annotations"])
         self.skipped: dict[str, int] = faults.settle(on_error)
         sizes: dict[str, list[int]] = {}
@@ -193,7 +193,7 @@ def spans_in(spans: Any, text: str, field: str) -> tuple[Span, ...]:
     return tuple((begin, end) for begin, end in spans)
 
 
-class _BoxReader(BoxReader):
+class _GroundedBoxReader(BoxReader):
     """Turns annotation records into boxes by image record."""
 
     def __init__(self, images: ImageRecords, captions: Mapping[int, _CaptionRecord], faults: Faults) -> None:
