@@ -127,7 +127,7 @@ class Detector(nn.Module):
     def forward(self, images: ImageBatch, prompts: Sequence[PromptBatch]) -> list[ScoredBoxes]:
         """The best boxes of each image over all prompts; the image is encoded once."""
         levels = self.core.image(images.pixels)
-        found = (self.grounding.candidates(levels, prompt, images.image_sizes, self.selection) for prompt in prompts)
+        found = self.grounding.candidates(levels, prompts, images.image_sizes, self.selection)
         return self.grounding.kept(found, self.selection)
 
     def screened(

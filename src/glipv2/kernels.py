@@ -8,6 +8,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import torch
 
+# Positions of all pyramids that several prompts read at once: more of them hide what starting each operation costs,
+# until on a CPU the cache is full, elsewhere the memory of a batch of six full-size pictures
+POSITIONS_AT_ONCE = {"cpu": 2**13, "other": 2**17}
+
 
 class Sampling(Enum):
     """How deformable convolutions are computed. All give the same numbers; `AUTO` takes the fastest known.
@@ -41,3 +45,9 @@ def folding_is_cheaper(positions: int, tokens: int, heads: int, attention_width:
     folded = positions * tokens * heads * image_width + tokens * attention_width * image_width
     projected = positions * attention_width * (image_width + tokens)
     return folded < projected
+
+
+def prompts_at_once(positions: int, device: torch.device) -> int:
+    """How many prompts read pictures of so many positions together; one where the pictures are large."""
+    most = POSITIONS_AT_ONCE["cpu" if device.type == "cpu" else "other"]
+    return max(1, most // max(1, positions))

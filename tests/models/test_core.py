@@ -13,6 +13,7 @@ from torch.testing import assert_close
 from glipv2.data.collate import repeated
 from glipv2.data.prompts import PromptComposer, PromptConfig, collate_prompts
 from glipv2.errors import UserError
+from glipv2.kernels import POSITIONS_AT_ONCE
 from glipv2.losses.glipv2 import LossConfig
 from glipv2.models import ModelConfig
 from glipv2.models.fusion import FusionConfig, flatten_levels, unflatten_levels
@@ -138,6 +139,30 @@ def test_names_split_over_prompts_are_all_found_and_the_image_is_read_once(varie
     found = varied.predictions(batch_of(varied, pictures()[:1], eval_names=1))[0]
     assert set(found.names) == set(VOCABULARY.names)
     assert len(calls) == 1
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("room", "groups"), [(0, [2, 2, 2]), (2, [4, 2]), (3, [6])])
+def test_prompts_are_fused_together_where_there_is_room_and_give_what_they_give_alone(
+    varied: DetectionTask, monkeypatch: pytest.MonkeyPatch, room: int, groups: list[int]
+) -> None:
+    batch = batch_of(varied, [pictures()[0]] * 2, eval_names=1)
+    prompts = [batch.prompts[0], longer(batch.prompts[1], 3), batch.prompts[2]]  # of several lengths
+    levels = varied.core.image(batch.images.pixels)
+    alone = [varied.core.fuse(levels, prompt.text).after for prompt in prompts]
+    positions = 2 * sum(level.shape[-2] * level.shape[-1] for level in levels)
+    monkeypatch.setitem(POSITIONS_AT_ONCE, "cpu", room * positions)
+    rows: list[int] = []
+    varied.core.fusion.register_forward_hook(lambda _, given, __: rows.append(len(given[1])))
+    together = list(varied.core.fuse_each(levels, [prompt.text for prompt in prompts]))
+    assert rows == groups
+    for one, other in zip(together, alone, strict=True):
+        assert_close(one.levels, other.levels, atol=1e-5, rtol=1e-4)
+        assert torch.equal(one.token_mask, other.token_mask)
+        real = other.token_mask
+        assert_close(one.tokens[real], other.tokens[real], atol=1e-5, rtol=1e-4)
+    if varied.model_config.fusion.cross_attention:
+        assert not torch.equal(together[0].levels[0], together[2].levels[0])
 
 
 @torch.no_grad()

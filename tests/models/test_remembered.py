@@ -45,6 +45,31 @@ def test_a_prompt_is_read_once_for_all_pictures_and_gives_the_same(core: Core) -
     assert calls == [1, 1]
 
 
+@torch.inference_mode()
+def test_every_row_is_remembered_by_itself(core: Core) -> None:
+    short, long, other = words(10, 11), words(10, 11, 12, 13), words(14, 15)
+    alone = [core.text(text) for text in (short, long, other)]
+    calls = counted(core)
+    core.read(TextBatch.stacked([short, long, short]))
+    assert calls == [2]
+    found = core.read(TextBatch.stacked([other, long, short]))
+    assert calls == [2, 1]
+    for row, states in zip(found, (alone[2], alone[1], alone[0]), strict=True):
+        assert_close(row[: states.shape[1]], states[0], atol=1e-6, rtol=1e-5)
+    assert not found[0, 4:].any()
+    core.read(long)
+    assert calls == [2, 1]
+
+
+@torch.inference_mode()
+def test_texts_side_by_side_are_not_taken_for_one_text(core: Core) -> None:
+    text = words(10, 11)
+    apart = TextBatch(text.token_ids, text.token_mask, torch.tensor([[0, 0, 1, 1]]))
+    calls = counted(core)
+    assert not torch.equal(core.read(text), core.read(apart))
+    assert calls == [1, 1]
+
+
 def test_training_is_read_anew(core: Core) -> None:
     calls = counted(core)
     for _ in range(2):

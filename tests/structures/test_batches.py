@@ -52,6 +52,18 @@ def test_every_tensor_moves_and_everything_else_stays() -> None:
     assert devices(own)[0] == "cpu"  # a copy was moved
 
 
+def test_stacked_texts_are_padded_and_texts_without_segments_are_one_text() -> None:
+    short = TextBatch(torch.tensor([[2, 3]]), torch.ones(1, 2, dtype=torch.bool))
+    long = TextBatch(torch.tensor([[4, 5, 6], [7, 8, 9]]), torch.ones(2, 3, dtype=torch.bool), torch.ones(2, 3).long())
+    assert TextBatch.stacked([short]) is short
+    assert TextBatch.stacked([short, short]).segments is None
+    both = TextBatch.stacked([short, long])
+    assert both.token_ids.tolist() == [[2, 3, 0], [4, 5, 6], [7, 8, 9]]
+    assert both.token_mask.tolist() == [[True, True, False], [True] * 3, [True] * 3]
+    assert both.segments is not None
+    assert both.segments.tolist() == [[0, 0, 0], [1, 1, 1], [1, 1, 1]]
+
+
 def test_a_batch_without_targets_moves_too() -> None:
     moved = DetectionBatch(batch().images, batch().prompts, None, ()).to("meta")
     assert moved.targets is None

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
+import torch
 from torch import Tensor, nn
 
+from glipv2.kernels import prompts_at_once
 from glipv2.models.cross_attention import ImageRows
 from glipv2.models.fusion import FusionConfig
 from glipv2.models.heads.answers import AnswerHeadConfig
@@ -92,6 +94,21 @@ class Core(nn.Module):
             before=Features(levels, tokens, text.token_mask),
             after=Features(fused_levels, fused_tokens, text.token_mask),
         )
+
+    def fuse_each(self, levels: tuple[Tensor, ...], texts: Sequence[TextBatch]) -> Iterator[Features]:
+        """The features of B images after fusion with each of several texts [B, L_i], in order.
+
+        Texts are fused several at once where the images are small (`prompts_at_once`); changes nothing but time.
+        """
+        count = levels[0].shape[0]
+        positions = sum(level.shape[-2] * level.shape[-1] for level in levels) * count
+        at_once = prompts_at_once(positions, levels[0].device)
+        for begin in range(0, len(texts), at_once):
+            some = texts[begin : begin + at_once]
+            repeated = tuple(torch.cat([level] * len(some)) for level in levels) if len(some) > 1 else levels
+            fused = self.fuse(repeated, TextBatch.stacked(some)).after
+            for number, text in enumerate(some):
+                yield fused.part(slice(number * count, (number + 1) * count), text.token_ids.shape[1])
 
     def read(self, text: TextBatch) -> Tensor:
         """The encoded tokens [B, L, T] of a text, before fusion; from memory where the core has one."""

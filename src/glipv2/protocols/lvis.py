@@ -79,8 +79,8 @@ class LvisDetectionTask(DetectionTask):
         levels = self.core.image(images.pixels)
         selection = self.config.selection
         chunks = [
-            self.grounding.kept([self.grounding.candidates(levels, prompt, images.image_sizes, selection)], selection)
-            for prompt in prompts
+            self.grounding.kept([found], selection)
+            for found in self.grounding.candidates(levels, prompts, images.image_sizes, selection)
         ]
         return [best_first(joined(parts)) for parts in zip(*chunks, strict=True)]
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from glipv2.structures.prompts import Prompt
@@ -112,6 +113,22 @@ class TextBatch(TensorStruct):
         """Some of the rows."""
         segments = None if self.segments is None else self.segments[indices]
         return TextBatch(self.token_ids[indices], self.token_mask[indices], segments)
+
+    @classmethod
+    def stacked(cls, batches: Sequence[TextBatch]) -> TextBatch:
+        """The rows of several batches one after the other, padded to the longest."""
+        if len(batches) == 1:
+            return batches[0]
+        longest = max(batch.token_ids.shape[1] for batch in batches)
+
+        def padded(parts: Sequence[Tensor]) -> Tensor:
+            return torch.cat([F.pad(part, (0, longest - part.shape[1])) for part in parts])
+
+        ids, mask = (padded([getattr(batch, name) for batch in batches]) for name in ("token_ids", "token_mask"))
+        if all(batch.segments is None for batch in batches):
+            return cls(ids, mask)
+        alone = [torch.zeros_like(batch.token_ids) if batch.segments is None else batch.segments for batch in batches]
+        return cls(ids, mask, padded(alone))
 
 
 @dataclass(frozen=True)

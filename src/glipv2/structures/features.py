@@ -21,6 +21,12 @@ class Features(TensorStruct):
     tokens: Tensor
     token_mask: Tensor
 
+    def part(self, rows: slice, length: int) -> Features:
+        """Some of the rows, with the first `length` tokens; nothing is copied."""
+        return Features(
+            tuple(level[rows] for level in self.levels), self.tokens[rows, :length], self.token_mask[rows, :length]
+        )
+
 
 @dataclass(frozen=True)
 class FusedFeatures(TensorStruct):

@@ -137,8 +137,8 @@ class CaptioningTask(Task):
             return [GroundedText(text, (), none.boxes, none.scores, none.labels) for text in texts]
         prompts = [prompt_of_spans(text, noun_phrases(text)) for text in texts]
         batch = collate_prompts(prompts, self._tokenizer)[0].to(levels[0].device)
-        candidates = self.grounding.candidates(levels, batch, images.image_sizes, self.config.selection)
-        found = self.grounding.kept([candidates], self.config.selection)
+        candidates = self.grounding.candidates(levels, [batch], images.image_sizes, self.config.selection)
+        found = self.grounding.kept(candidates, self.config.selection)
         rows = zip(prompts, found, images.image_sizes.tolist(), truth, strict=True)
         return [
             GroundedText(

@@ -87,9 +87,7 @@ class DetectionTask(Task):
     def _found(self, images: ImageBatch, prompts: Sequence[PromptBatch]) -> list[ScoredBoxes]:
         """Boxes in the model-input frame; the image is encoded once for all prompts."""
         levels = self.core.image(images.pixels)
-        found = (
-            self.grounding.candidates(levels, prompt, images.image_sizes, self.config.selection) for prompt in prompts
-        )
+        found = self.grounding.candidates(levels, prompts, images.image_sizes, self.config.selection)
         return self.grounding.kept(found, self.config.selection)
 
     def reset_metric(self, samples: SampleDataset) -> None:

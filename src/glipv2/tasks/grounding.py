@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -101,16 +101,18 @@ class Grounding:
         return GroundingStep(terms, {"matched_regions": found.matched}, text, features, regions)
 
     def candidates(
-        self, levels: tuple[Tensor, ...], prompt: PromptBatch, image_sizes: Tensor, selection: SelectionConfig
-    ) -> list[ScoredBoxes]:
-        """Scored boxes before suppression, one list entry a prompt, in the model-input frame."""
-        fused = self.core.fuse(levels, prompt.text)
-        return self.candidates_in(fused.after, prompt, image_sizes, selection)
+        self, levels: tuple[Tensor, ...], prompts: Sequence[PromptBatch], image_sizes: Tensor,
+        selection: SelectionConfig,
+    ) -> Iterator[list[ScoredBoxes]]:  # fmt: skip
+        """Scored boxes before suppression for each prompt in order, a list entry an image, in the model-input frame."""
+        fused = self.core.fuse_each(levels, [prompt.text for prompt in prompts])
+        for features, prompt in zip(fused, prompts, strict=True):
+            yield self.candidates_in(features, prompt, image_sizes, selection)
 
     def candidates_in(
         self, features: Features, prompt: PromptBatch, image_sizes: Tensor, selection: SelectionConfig
     ) -> list[ScoredBoxes]:
-        """The same from features that were fused before."""
+        """The same of one prompt, from features that were fused before."""
         outputs = self.regions(features)
         rows: Sequence[tuple[int, int]] = image_sizes.tolist()
         return [

@@ -172,7 +172,7 @@ class InstanceSegmentationTask(Task):
     def _found(self, images: ImageBatch, prompts: Sequence[PromptBatch]) -> list[FoundObjects]:
         """In the model-input frame; each mask is read from the features that its name's prompt made."""
         levels = self.core.image(images.pixels)
-        fused = [self.core.fuse(levels, prompt.text).after for prompt in prompts]
+        fused = list(self.core.fuse_each(levels, [prompt.text for prompt in prompts]))
         selection = self.config.selection
         candidates = (
             self.grounding.candidates_in(features, prompt, images.image_sizes, selection)
