@@ -85,6 +85,21 @@ def test_data_that_is_recognised_is_cut_alike(data: CocoData, tmp_path: Path) ->
     assert kept(recognised) == kept(data)
 
 
+@pytest.mark.parametrize("shots", [0, 1])
+def test_the_first_images_alone_are_trained_on_and_evaluated_as_training_data(
+    data: CocoData, caplog: pytest.LogCaptureFixture, shots: int
+) -> None:
+    data.shots = shots
+    every = kept(data)
+    data.first = 2
+    with caplog.at_level(logging.INFO):
+        assert kept(data) == every[:2]
+    assert f"data.first=2: trains on the first of {len(every)} images" in caplog.text
+    assert len(kept(data, "val")) == len(IN_IMAGE)
+    data.first = 11
+    assert kept(data) == every
+
+
 @pytest.mark.parametrize("needs", [{"captions"}, {"questions"}, {"boxes", "phrases"}])
 def test_tasks_without_names_are_refused(data: CocoData, needs: set[str]) -> None:
     data.shots = 1
