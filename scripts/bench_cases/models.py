@@ -6,7 +6,8 @@ import dataclasses
 import logging
 import tempfile
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -93,11 +94,14 @@ def _filled(schema: Any, values: Mapping[str, Any]) -> Any:
 
 
 def prompt_batches(
-    tokenizer: Tokenizer, asked: Sequence[str], device: torch.device, most: int = 0, count: int = 1
+    tokenizer: Tokenizer, asked: Sequence[str], device: torch.device, most: int = 0, count: int = 1, step: int = 1
 ) -> list[PromptBatch]:
-    """Prompts that hold all names, `most` at most in each (0 = as many as fit), for `count` images."""
+    """Prompts that hold all names, `most` at most in each (0 = as many as fit), for `count` images.
+
+    step: they are padded to a multiple of it; predictions pad nothing.
+    """
     composer = PromptComposer(Vocabulary(tuple(asked)), tokenizer, PromptConfig(eval_names=most))
-    return [collate_prompts([one] * count, tokenizer)[0].to(device) for one in composer.all_names()]
+    return [collate_prompts([one] * count, tokenizer, step)[0].to(device) for one in composer.all_names()]
 
 
 def bert_tokenizer() -> Tokenizer:
@@ -120,9 +124,9 @@ class Detector(nn.Module):
         # every region is a candidate, so that choosing and suppression have as much to do as they ever can
         self.selection = SelectionConfig(min_probability=0.0)
 
-    def prompts(self, asked: Sequence[str], most: int = 0, count: int = 1) -> list[PromptBatch]:
+    def prompts(self, asked: Sequence[str], most: int = 0, count: int = 1, step: int = 1) -> list[PromptBatch]:
         """See `prompt_batches`."""
-        return prompt_batches(self.tokenizer, asked, self.regions.prior_bias.device, most, count)
+        return prompt_batches(self.tokenizer, asked, self.regions.prior_bias.device, most, count, step)
 
     def forward(self, images: ImageBatch, prompts: Sequence[PromptBatch]) -> list[ScoredBoxes]:
         """The best boxes of each image over all prompts; the image is encoded once."""
@@ -130,14 +134,27 @@ class Detector(nn.Module):
         found = self.grounding.candidates(levels, prompts, images.image_sizes, self.selection)
         return self.grounding.kept(found, self.selection)
 
+    @contextmanager
+    def remembering(self) -> Iterator[None]:
+        """Texts are read once for all pictures, as `with_vocabulary` does."""
+        self.core.remembered = self.memory
+        try:
+            yield
+        finally:
+            self.core.remembered = None
+
+    def remembered(self, images: ImageBatch, prompts: Sequence[PromptBatch]) -> list[ScoredBoxes]:
+        """As `forward`, texts from memory."""
+        with self.remembering():
+            return self(images, prompts)
+
     def screened(
         self, images: ImageBatch, asked: Sequence[str], every: Sequence[PromptBatch], keep: int
     ) -> list[ScoredBoxes]:
         """The same for the `keep` names that are likeliest in one image; every: prompts of all of them."""
         parts = Parts(self.core.config, given={"core": self.core, "regions": self.regions})
-        self.core.remembered = self.memory
-        (labels,) = likely_names(parts, images, every, keep, PixelConfig().size_divisor)
-        self.core.remembered = None
+        with self.remembering():
+            (labels,) = likely_names(parts, images, every, keep, PixelConfig().size_divisor)
         return self(images, self.prompts([asked[label] for label in labels]))
 
 

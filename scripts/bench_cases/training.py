@@ -12,6 +12,7 @@ from bench_cases.bench import Bench
 from bench_cases.memory import peak_on_gpu
 from bench_cases.models import Detector, images, names
 from bench_cases.result import GIGABYTES, RATE, SECONDS, Row
+from glipv2.data.prompts import TOKEN_STEP
 from glipv2.optim import OptimConfig
 from glipv2.structures import RegionTargets
 from glipv2.structures.batches import PromptBatch
@@ -28,7 +29,7 @@ class Training:
         self.detector.to(memory_format=torch.channels_last)  # as `trainer.channels_last` does
         self.device = device
         self.images = images(size, device, count)
-        (self.prompts,) = self.detector.prompts(names(asked), count=count)
+        (self.prompts,) = self.detector.prompts(names(asked), count=count, step=TOKEN_STEP)
         self.targets = random_targets(self.prompts, size)
         self.optimizer, _ = OptimConfig(warmup_steps=0).build(self.detector, 1000)
         self.parameters = [one for one in self.detector.parameters() if one.requires_grad]
