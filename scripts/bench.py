@@ -35,7 +35,9 @@ GROUPS: dict[str, tuple[Case, ...]] = {
         required.memory, required.own_floor,
     ),
     "training": (training.nano_step, training.glip_t_step),
-    "switches": (switches.bf16, switches.tf32, switches.channels_last, switches.compiled),
+    "switches": (
+        switches.bf16, switches.tf32, switches.channels_last, switches.compiled, switches.prompts_together,
+    ),
     "growth": (growth.by_image, growth.by_prompt, growth.by_batch, growth.by_vocabulary),
 }  # fmt: skip
 ROOT = Path(__file__).parents[1]

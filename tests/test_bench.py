@@ -130,6 +130,7 @@ def test_a_case_writes_its_rows_with_the_machine_they_hold_for(monkeypatch: pyte
     content = json.loads(place.read_text("utf-8"))
     assert content["facts"]["command"] == f"python scripts/bench.py {' '.join(words)}"
     assert content["facts"]["peak_flops"] > 0
+    assert "folder" not in content["facts"]  # pages are published
     step, rate = content["rows"][:2]
     assert step["name"] == "nano, batch 2 at 64×96, 20 names, float32: one step"
     assert rate["measured"] == pytest.approx(2 / step["measured"])

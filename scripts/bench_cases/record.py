@@ -34,7 +34,7 @@ class Record:
         """An empty one for this machine."""
         device = torch.cuda.get_device_name(bench.device) if bench.on_gpu else platform.machine()
         facts = {
-            **{key: value for key, value in environment().items() if key != "device"},
+            **{key: value for key, value in environment().items() if key not in ("device", "folder")},
             "command": shlex.join(["python", "scripts/bench.py", *sys.argv[1:]]),
             "device": device,
             "threads": torch.get_num_threads(),

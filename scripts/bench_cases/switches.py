@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from unittest import mock
 
 import torch
 from torch import nn
@@ -12,6 +13,7 @@ from bench_cases.clock import Work
 from bench_cases.models import Detector, images, names
 from bench_cases.result import Row, ratio_row, skipped
 from bench_cases.training import has_bf16
+from glipv2.models import core
 
 
 @torch.inference_mode()
@@ -80,6 +82,21 @@ def channels_last(bench: Bench) -> Iterator[Row]:
 def _copy(bench: Bench) -> nn.Module:
 
     return Detector("glip_t", bench.device).eval()
+
+
+@torch.inference_mode()
+def prompts_together(bench: Bench) -> Iterator[Row]:
+    """`nano` at 128 px, 300 names in prompts of 20, fused together against one after the other."""
+    detector = Detector("nano", bench.device).eval()
+    batch, prompts = images((128, 128), bench.device), detector.prompts(names(300), 20)
+
+    def alone() -> None:
+        with mock.patch.object(core, "prompts_at_once", lambda *_: 1):
+            detector(batch, prompts)
+
+    times = bench.times({"together": lambda: detector(batch, prompts), "alone": alone})
+    name = f"nano at 128×128, {len(prompts)} prompts of 20 names fused together, against one after the other"
+    yield ratio_row("switches", name, times, "together", "alone")
 
 
 @torch.inference_mode()

@@ -9,7 +9,8 @@ if TYPE_CHECKING:
     import torch
 
 # Positions of all pyramids that several prompts read at once: more of them hide what starting each operation costs,
-# until on a CPU the cache is full, elsewhere the memory of a batch of six full-size pictures
+# until on a CPU the cache is full (measured: docs/performance.md), elsewhere the memory of a batch of six full-size
+# pictures (not measured)
 POSITIONS_AT_ONCE = {"cpu": 2**13, "other": 2**17}
 
 

@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from glipv2.data.datamodule import DataModule, Feed
 from glipv2.data.sources import AutoData, CocoData
 from glipv2.errors import UserError
+from glipv2.pixels import PixelConfig
 
 BOXES = frozenset({"boxes"})
 NAMES = ("cat", "dog", "owl")
@@ -98,6 +100,14 @@ def test_the_first_images_alone_are_trained_on_and_evaluated_as_training_data(
     assert len(kept(data, "val")) == len(IN_IMAGE)
     data.first = 11
     assert kept(data) == every
+
+
+def test_fewer_images_than_a_batch_are_refused(data: CocoData) -> None:
+    data.first, data.batch_size = 2, 4
+    feeds = {"detection": Feed(BOXES, lambda samples, training: list)}
+    module = DataModule(data, PixelConfig(), feeds, train=True, eval_split="val")
+    with pytest.raises(UserError, match=r"batch_size is 4, but training has only 2 images; take a smaller"):
+        module.first_batches(1)
 
 
 @pytest.mark.parametrize("needs", [{"captions"}, {"questions"}, {"boxes", "phrases"}])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
@@ -64,10 +65,22 @@ def test_every_row_is_remembered_by_itself(core: Core) -> None:
 @torch.inference_mode()
 def test_texts_side_by_side_are_not_taken_for_one_text(core: Core) -> None:
     text = words(10, 11)
-    apart = TextBatch(text.token_ids, text.token_mask, torch.tensor([[0, 0, 1, 1]]))
+    apart, other = (replace(text, segments=torch.tensor([rows])) for rows in ([0, 0, 1, 1], [0, 1, 1, 1]))
     calls = counted(core)
     assert not torch.equal(core.read(text), core.read(apart))
-    assert calls == [1, 1]
+    assert not torch.equal(core.read(apart), core.read(other))
+    assert calls == [1, 1, 1]
+
+
+@torch.inference_mode()
+def test_what_is_forgotten_is_freed_though_others_were_read_with_it(core: Core) -> None:
+    short, long = words(10, 11), words(10, 11, 12, 13)
+    size = core.text(short).nbytes
+    core.remembered = TextMemory(most_bytes=size)
+    core.read(TextBatch.stacked([long, short]))
+    assert len(core.remembered) == 1
+    again = core.read(short)  # a row that is all there is, is not copied
+    assert again.untyped_storage().nbytes() == size
 
 
 def test_training_is_read_anew(core: Core) -> None:

@@ -148,7 +148,10 @@ class DataModule(pl.LightningDataModule):
         size = self.config.batch_size
         if len(examples) < size * world:
             several = f" on each of {world} devices" if world > 1 else ""
-            raise UserError(f"data.batch_size is {size}{several}, but training has only {len(examples)} images")
+            raise UserError(
+                f"data.batch_size is {size}{several}, but training has only {len(examples)} images; "
+                "take a smaller data.batch_size or more images"
+            )
         order = TrainingOrder(len(examples), size, f"{self.seed}/{name}", rank=rank, world=world, samples=samples)
         loader = DataLoader(
             examples,

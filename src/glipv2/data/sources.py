@@ -101,6 +101,7 @@ class FileData(DataConfig):
     needs answer_min_count=1).
     shots: training keeps just enough images for so many boxes of every name, drawn by shots_seed (0 = all images).
     first: training keeps the first so many images of those (0 = all): whether a handful is learned shows in minutes.
+    Tasks that need other files count their own images.
     """
 
     provides: ClassVar[frozenset[str]] = frozenset({"boxes", "masks", "phrases", "captions", "questions"})
