@@ -37,6 +37,7 @@ GROUPS: dict[str, tuple[Case, ...]] = {
     "training": (training.nano_step, training.glip_t_step),
     "switches": (
         switches.bf16, switches.tf32, switches.channels_last, switches.compiled, switches.prompts_together,
+        switches.texts_together,
     ),
     "growth": (growth.by_image, growth.by_prompt, growth.by_batch, growth.by_vocabulary),
 }  # fmt: skip

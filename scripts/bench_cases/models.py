@@ -36,6 +36,7 @@ PIECES = 30522  # rows of BERT's embedding
 SPECIAL = {0: "[PAD]", 100: "[UNK]", 101: "[CLS]", 102: "[SEP]", 103: "[MASK]", 1012: ".", 1029: "?"}  # as in BERT's
 FIRST_WORD = 2000
 LONGEST_PIECE = 7  # letters: COCO's 80 names are then 194 tokens, as many as BERT's own pieces make of them
+CHUNK = 40  # names a prompt, as released
 FEW = ("person", "traffic light", "stop sign")  # 9 tokens
 LOOKS = (
     "small", "large", "old", "new", "red", "blue", "green", "yellow", "black", "white", "wooden", "metal", "plastic",

@@ -10,11 +10,9 @@ from bench_cases.bench import Bench
 from bench_cases.clock import Timing
 from bench_cases.floor import operations, products
 from bench_cases.memory import peaks
-from bench_cases.models import images, names
+from bench_cases.models import CHUNK, images, names
 from bench_cases.result import GIGABYTES, RATE, RATIO, Row, ratio_row
 from bench_cases.unfolded import largest_difference, positions, random_pair, unfolded
-
-CHUNK = 40  # names a prompt, as released
 
 
 @torch.inference_mode()

@@ -10,10 +10,12 @@ from torch import nn
 
 from bench_cases.bench import Bench
 from bench_cases.clock import Work
-from bench_cases.models import Detector, images, names
+from bench_cases.models import CHUNK, Detector, images, names
 from bench_cases.result import Row, ratio_row, skipped
 from bench_cases.training import has_bf16
+from glipv2.kernels import TEXTS_AT_ONCE
 from glipv2.models import core
+from glipv2.structures import TextBatch
 
 
 @torch.inference_mode()
@@ -96,6 +98,19 @@ def prompts_together(bench: Bench) -> Iterator[Row]:
 
     times = bench.times({"together": lambda: detector(batch, prompts), "alone": alone})
     name = f"nano at 128×128, {len(prompts)} prompts of 20 names fused together, against one after the other"
+    yield ratio_row("switches", name, times, "together", "alone")
+
+
+@torch.inference_mode()
+def texts_together(bench: Bench) -> Iterator[Row]:
+    """GLIP-T's text encoder on the prompts of 640 names in chunks of 40, eight together against one by one."""
+    read = bench.detector.core.read
+    texts = [prompt.text for prompt in bench.detector.prompts(names(640), CHUNK)]
+    groups = [TextBatch.stacked(texts[first : first + TEXTS_AT_ONCE]) for first in range(0, len(texts), TEXTS_AT_ONCE)]
+    times = bench.times(
+        {"together": lambda: [read(one) for one in groups], "alone": lambda: [read(one) for one in texts]}
+    )
+    name = f"GLIP-T's text encoder, {len(texts)} prompts of {CHUNK} names, {TEXTS_AT_ONCE} together, against one by one"
     yield ratio_row("switches", name, times, "together", "alone")
 
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 # until on a CPU the cache is full (measured: docs/performance.md), elsewhere the memory of a batch of six full-size
 # pictures (not measured)
 POSITIONS_AT_ONCE = {"cpu": 2**13, "other": 2**17}
+TEXTS_AT_ONCE = 8  # rows that the text encoder reads together: on two threads more gain nothing (docs/performance.md)
 
 
 class Sampling(Enum):
@@ -52,3 +53,8 @@ def prompts_at_once(positions: int, device: torch.device) -> int:
     """How many prompts read pictures of so many positions together; one where the pictures are large."""
     most = POSITIONS_AT_ONCE["cpu" if device.type == "cpu" else "other"]
     return max(1, most // max(1, positions))
+
+
+def texts_at_once(count: int) -> int:
+    """How many prompts are read together where each has `count` rows."""
+    return max(1, TEXTS_AT_ONCE // max(1, count))

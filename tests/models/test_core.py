@@ -142,9 +142,12 @@ def test_names_split_over_prompts_are_all_found_and_the_image_is_read_once(varie
 
 
 @torch.no_grad()
-@pytest.mark.parametrize(("room", "groups"), [(0, [2, 2, 2]), (2, [4, 2]), (3, [6])])
-def test_prompts_are_fused_together_where_there_is_room_and_give_what_they_give_alone(
-    varied: DetectionTask, monkeypatch: pytest.MonkeyPatch, room: int, groups: list[int]
+@pytest.mark.parametrize(
+    ("texts", "reads", "room", "groups"),
+    [(1, [2, 2, 2], 0, [2, 2, 2]), (8, [6], 0, [2, 2, 2]), (4, [4, 2], 2, [4, 2]), (1, [6], 3, [6])],
+)
+def test_prompts_are_read_and_fused_together_where_there_is_room_and_give_what_they_give_alone(
+    varied: DetectionTask, monkeypatch: pytest.MonkeyPatch, texts: int, reads: list[int], room: int, groups: list[int]
 ) -> None:
     batch = batch_of(varied, [pictures()[0]] * 2, eval_names=1)
     prompts = [batch.prompts[0], longer(batch.prompts[1], 3), batch.prompts[2]]  # of several lengths
@@ -152,10 +155,13 @@ def test_prompts_are_fused_together_where_there_is_room_and_give_what_they_give_
     alone = [varied.core.fuse(levels, prompt.text).after for prompt in prompts]
     positions = 2 * sum(level.shape[-2] * level.shape[-1] for level in levels)
     monkeypatch.setitem(POSITIONS_AT_ONCE, "cpu", room * positions)
-    rows: list[int] = []
-    varied.core.fusion.register_forward_hook(lambda _, given, __: rows.append(len(given[1])))
+    monkeypatch.setattr("glipv2.kernels.TEXTS_AT_ONCE", texts)
+    read: list[int] = []
+    fused: list[int] = []
+    varied.core.text.register_forward_hook(lambda _, given, __: read.append(len(given[0].token_ids)))
+    varied.core.fusion.register_forward_hook(lambda _, given, __: fused.append(len(given[1])))
     together = list(varied.core.fuse_each(levels, [prompt.text for prompt in prompts]))
-    assert rows == groups
+    assert (read, fused) == (reads, groups)
     for one, other in zip(together, alone, strict=True):
         assert_close(one.levels, other.levels, atol=1e-5, rtol=1e-4)
         assert torch.equal(one.token_mask, other.token_mask)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor, nn
 
-from glipv2.kernels import prompts_at_once
+from glipv2.kernels import prompts_at_once, texts_at_once
 from glipv2.models.cross_attention import ImageRows
 from glipv2.models.fusion import FusionConfig
 from glipv2.models.heads.answers import AnswerHeadConfig
@@ -89,26 +89,42 @@ class Core(nn.Module):
         every text, and for every number of texts side by side.
         """
         tokens = self.read(text)
-        fused_levels, fused_tokens = self.fusion(levels, tokens, text, image_reads)
         return FusedFeatures(
             before=Features(levels, tokens, text.token_mask),
-            after=Features(fused_levels, fused_tokens, text.token_mask),
+            after=self._fused(levels, tokens, text, image_reads),
         )
 
     def fuse_each(self, levels: tuple[Tensor, ...], texts: Sequence[TextBatch]) -> Iterator[Features]:
         """The features of B images after fusion with each of several texts [B, L_i], in order.
 
-        Texts are fused several at once where the images are small (`prompts_at_once`); changes nothing but time.
+        Texts are read several at once (`texts_at_once`) and, where the images are small, fused several at once
+        (`prompts_at_once`); changes nothing but time.
         """
         count = levels[0].shape[0]
         positions = sum(level.shape[-2] * level.shape[-1] for level in levels) * count
         at_once = prompts_at_once(positions, levels[0].device)
-        for begin in range(0, len(texts), at_once):
-            some = texts[begin : begin + at_once]
-            repeated = tuple(torch.cat([level] * len(some)) for level in levels) if len(some) > 1 else levels
-            fused = self.fuse(repeated, TextBatch.stacked(some)).after
-            for number, text in enumerate(some):
-                yield fused.part(slice(number * count, (number + 1) * count), text.token_ids.shape[1])
+        ahead = max(at_once, texts_at_once(count))
+        for begin in range(0, len(texts), ahead):
+            some = texts[begin : begin + ahead]
+            tokens = self.read(TextBatch.stacked(some)).split(count)
+            for first in range(0, len(some), at_once):
+                part = slice(first, first + at_once)
+                yield from self._fused_together(levels, some[part], tokens[part])
+
+    def _fused_together(
+        self, levels: tuple[Tensor, ...], texts: Sequence[TextBatch], tokens: Sequence[Tensor]
+    ) -> Iterator[Features]:
+        """Of several texts what `fuse_each` gives, in one pass through the tower."""
+        count = levels[0].shape[0]
+        repeated = tuple(torch.cat([level] * len(texts)) for level in levels) if len(texts) > 1 else levels
+        text = TextBatch.stacked(texts)
+        fused = self._fused(repeated, torch.cat(tokens)[:, : text.token_ids.shape[1]], text)
+        for number, one in enumerate(texts):
+            yield fused.part(slice(number * count, (number + 1) * count), one.token_ids.shape[1])
+
+    def _fused(self, levels: tuple[Tensor, ...], tokens: Tensor, text: TextBatch, image_reads: bool = True) -> Features:
+        levels, tokens = self.fusion(levels, tokens, text, image_reads)
+        return Features(levels, tokens, text.token_mask)
 
     def read(self, text: TextBatch) -> Tensor:
         """The encoded tokens [B, L, T] of a text, before fusion; from memory where the core has one."""
