@@ -112,7 +112,7 @@ class Core(nn.Module):
                 yield from self._fused_together(levels, some[part], tokens[part])
 
     def _fused_together(
-        self, levels: tuple[Tensor, ...], texts: Sequence[TextBatch], tokens: Sequence[Tensor]
+        self, levels: tuple[Tensor, ...], texts: Sequence[TextBatch], tokens: tuple[Tensor, ...]
     ) -> Iterator[Features]:
         """Of several texts what `fuse_each` gives, in one pass through the tower."""
         count = levels[0].shape[0]
