@@ -1,10 +1,10 @@
 """The claims' sweeps on one page.
 
-    glipv2 train -m experiment=claims/losses      # runs/claims/losses
-    python scripts/claims.py collect losses       # docs/results/losses.csv
-    python scripts/claims.py keep transfer_full   # what its trials still do on the world that they come from
-    python scripts/claims.py prompt fusion        # what its trials' prompts alone can learn of another world
-    python scripts/claims.py render               # docs/results.md and its pictures
+    glipv2 train -m experiment=claims/losses         # runs/claims/losses
+    python scripts/claims.py collect losses          # docs/results/losses.csv
+    python scripts/claims.py keep transfer_full      # what its trials still do on the world that they come from
+    python scripts/claims.py prompt fusion_contrast  # what its trials' prompts alone can learn of another world
+    python scripts/claims.py render                  # docs/results.md and its pictures
 
 A sweep whose trials have not all ended is refused. What is compared with what stands in scripts/claims.yaml.
 """
