@@ -58,9 +58,9 @@ class Bench:
         """Operations a second of float32 matrix products here."""
         return self._once("peak", lambda: peak_rate(self.device))  # type: ignore[no-any-return]
 
-    def times(self, ways: Mapping[str, Work], rounds: int | None = None) -> dict[str, Timing]:
+    def times(self, ways: Mapping[str, Work], rounds: int | None = None, warm_up: int = 1) -> dict[str, Timing]:
         """See `timed`; without gradients being recorded unless a way records its own."""
-        return timed(ways, self.device, rounds or self.rounds)
+        return timed(ways, self.device, rounds or self.rounds, warm_up)
 
     def _once(self, name: str, build: Callable[[], Any]) -> Any:
         if name not in self.built:
