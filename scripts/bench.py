@@ -32,7 +32,7 @@ Case = Callable[[Bench], Iterator[Row]]
 GROUPS: dict[str, tuple[Case, ...]] = {
     "required": (
         required.three_names, required.eighty_names, required.fusion, deformable.deformable, required.large_vocabulary,
-        required.memory, required.own_floor,
+        required.large_vocabulary_full, required.memory, required.own_floor,
     ),
     "training": (training.nano_step, training.glip_t_step),
     "switches": (

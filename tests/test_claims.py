@@ -11,7 +11,8 @@ from claim_results.page import differences, measured, page, read_claims
 from claim_results.rows import Trial, of_arm, read_rows, trials_in, word, write_rows
 from claims import CLAIMS
 
-from glipv2.config import experiment_files
+from glipv2.arguments import composed
+from glipv2.config import experiment_files, to_plain
 from glipv2.errors import UserError
 
 SPEC = """
@@ -155,3 +156,14 @@ def test_what_is_committed_is_what_the_page_and_the_experiments_say() -> None:
         rows = {name: docs / "results" / f"{name}.csv" for name in claim.sweeps}
         if measured(claim, docs / "results"):
             assert differences(claim, {name: read_rows(path) for name, path in rows.items()})
+
+
+def test_no_two_arms_of_a_claim_are_the_same_training() -> None:
+    for claim in read_claims(CLAIMS):
+        arms: dict[str, set[str]] = {}
+        for one in claim.comparisons:
+            for name, arm in zip(one.sweeps or claim.sweeps[:1] * 2, (one.more, one.less), strict=True):
+                words = [f"experiment=claims/{name}", *(f"{key}={word(value)}" for key, value in arm.items())]
+                trained = {**to_plain(composed(words)), "name": ""}
+                arms.setdefault(json.dumps(trained, sort_keys=True), set()).add(" ".join(words))
+        assert all(len(named) == 1 for named in arms.values()), f"the same: {arms.values()}"

@@ -278,6 +278,7 @@ def test_a_task_is_chosen_by_its_name_in_predict_too(glipv2: Command, tmp_path: 
         ("images=/photos/a,b=c.jpg", "images='/photos/a,b=c.jpg'"),
         ("data.val.annotations=C:\\x\\y z.json", r"data.val.annotations='C:\x\y z.json'"),
         ("weights=C:\\runs\\", r"weights='C:\runs\\'"),
+        ("task.weights={vqa: 1}", "task.weights={vqa: 1}"),
         ("weights='quoted already'", "weights='quoted already'"),
         ("text='tis a dog.", r"text='\'tis a dog.'"),
         ("text='a' and 'b'", r"text='\'a\' and \'b\''"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -14,6 +13,7 @@ from torch import nn
 
 from bench_cases.bench import Bench
 from bench_cases.models import bert_tokenizer, images, names, prompt_batches
+from glipv2.facts import peak_of_process
 
 SCRIPT = Path(__file__).parents[1] / "bench.py"
 
@@ -35,8 +35,10 @@ def peak_here(bench: Bench, model: str) -> float:
     _, work = PASSES[model](bench)
     for _ in range(2):
         work()
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    peak = peak_of_process()
+    if peak is None:
+        raise RuntimeError("this system does not tell what a process has held")
+    return peak
 
 
 def peak_on_gpu(module: nn.Module, work: Callable[[], Any]) -> float:

@@ -127,7 +127,8 @@ def job_words() -> list[str]:
 def quoted(argument: str) -> str:
     """Paths and sentences as one quoted value, whatever Hydra's grammar thinks of their characters."""
     key, _, value = argument.partition("=")
-    if not value or key.split(".")[-1] not in LITERAL_KEYS or value.startswith("${") or value == "null":
+    literal = key.split(".")[-1] in LITERAL_KEYS and key != "task.weights"  # those of losses are numbers by task
+    if not value or not literal or value.startswith("${") or value == "null":
         return argument
     if value[0] in "'\"" and _parsed(argument):
         return argument

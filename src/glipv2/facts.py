@@ -49,12 +49,26 @@ def peak_memory() -> dict[str, float]:
     """The most memory that this process has held, in GiB: of the GPU where it used one, else of the machine."""
     if torch.cuda.is_available() and torch.cuda.max_memory_allocated():
         return {"run/peak_gpu_gib": torch.cuda.max_memory_allocated() / 2**30}
+    peak = peak_of_process()
+    return {} if peak is None else {"run/peak_gib": peak / 2**30}
+
+
+def peak_of_process() -> int | None:
+    """The most bytes of the machine's memory that this process has held; None where the system does not tell.
+
+    Linux's `ru_maxrss` starts from what the process that started this one held, so that its status is asked first.
+    """
+    status = Path("/proc/self/status")
+    if status.is_file():
+        for line in status.read_text("utf-8").splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 2**10
     try:
         import resource
     except ImportError:  # not on Windows
-        return {}
+        return None
     unit = 1 if sys.platform == "darwin" else 2**10
-    return {"run/peak_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30}
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def _difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
