@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 # until on a CPU the cache is full (measured: docs/performance.md), elsewhere the memory of a batch of six full-size
 # pictures (not measured)
 POSITIONS_AT_ONCE = {"cpu": 2**13, "other": 2**17}
-TEXTS_AT_ONCE = 8  # rows that the text encoder reads together: on two threads more gain nothing (docs/performance.md)
+TEXTS_AT_ONCE = 8  # rows that the text encoder reads together: sixteen gained no more on two threads of a CPU
 
 
 class Sampling(Enum):
