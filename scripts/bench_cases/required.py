@@ -94,10 +94,7 @@ def large_vocabulary(bench: Bench) -> Iterator[Row]:
             detector.core.read(chunk.text)
     times = bench.times(ways, rounds=2 if bench.quick and not bench.on_gpu else 3, warm_up=0)
     where = "×".join(map(str, size))
-    yield ratio_row(
-        "required", f"1203 names at {where} in chunks of 40, against {len(chunks)} passes", times, "shared",
-        "independent", must=0.75, aim=0.65,
-    )  # fmt: skip
+    yield _against_passes(where, len(chunks), times)
     yield ratio_row(
         "required", f"the same of a further picture, against {len(chunks)} passes", times, "remembered", "independent",
         must=0.75, aim=0.65, note="texts remembered from the picture before, as with_vocabulary does",
@@ -126,10 +123,12 @@ def large_vocabulary_full(bench: Bench) -> Iterator[Row]:
     }
     times = bench.times(ways, rounds=1 if bench.quick else 2, warm_up=0)
     where = "×".join(map(str, bench.full))
-    yield ratio_row(
-        "required", f"1203 names at {where} in chunks of 40, against {len(chunks)} passes", times, "shared",
-        "independent", must=0.75, aim=0.65,
-    )  # fmt: skip
+    yield _against_passes(where, len(chunks), times)
+
+
+def _against_passes(where: str, passes: int, times: dict[str, Timing]) -> Row:
+    name = f"1203 names at {where} in chunks of {CHUNK}, against {passes} passes"
+    return ratio_row("required", name, times, "shared", "independent", must=0.75, aim=0.65)
 
 
 def memory(bench: Bench) -> Iterator[Row]:
