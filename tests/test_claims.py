@@ -64,6 +64,13 @@ def test_a_sweep_becomes_rows_and_rows_come_back(tmp_path: Path) -> None:
     assert of_arm(read_rows(tmp_path / "warmth.csv"), {"heat": True})[1].numbers["detection/box_ap"] == 0.5
 
 
+def test_arms_that_are_numbers_come_by_their_size(tmp_path: Path) -> None:
+    found = [Trial({"shots": shots}, seed, {}, 1.0) for shots in ("10", "5", "none", "1") for seed in (1, 0)]
+    write_rows(tmp_path / "shots.csv", found)
+    lines = (tmp_path / "shots.csv").read_text().splitlines()[1:]
+    assert [line[:-5] for line in lines] == ["1,0", "1,1", "5,0", "5,1", "10,0", "10,1", "none,0", "none,1"]
+
+
 def test_what_weights_kept_of_their_old_world_and_learn_of_another_stands_beside(tmp_path: Path) -> None:
     folder = sweep(tmp_path / "warmth", {("true", 0): 0.25, ("true", 1): 0.5})
     (folder / "1/kept").mkdir()

@@ -12,7 +12,7 @@ from statistics import mean
 
 from glipv2.data.shapes.scene import RARE_PAIRS, category_name
 from glipv2.errors import UserError
-from glipv2.report.run import RunFolder
+from glipv2.report.run import RunFolder, natural
 from glipv2.report.scores import parsed
 from glipv2.report.sweep import planned_trials
 from glipv2.report.trials import read_sweep, values_of
@@ -79,7 +79,7 @@ def write_rows(path: Path, trials: Sequence[Trial]) -> None:
     """One line a trial, arms in order."""
     arms = list(dict.fromkeys(key for trial in trials for key in trial.arm))
     numbers = list(dict.fromkeys(name for trial in trials for name in trial.numbers))
-    ordered = sorted(trials, key=lambda trial: (*(trial.arm.get(key, "") for key in arms), trial.seed))
+    ordered = sorted(trials, key=lambda trial: (*(natural(trial.arm.get(key, "")) for key in arms), trial.seed))
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
