@@ -33,7 +33,8 @@ from glipv2.models.cross_attention import CrossAttention
 from glipv2.models.heads import selection
 from glipv2.models.heads.regions import RegionHead
 from glipv2.models.heads.selection import ScoredBoxes, candidate_boxes
-from glipv2.models.image import FeaturePyramid, PadThenShiftBlock
+from glipv2.models.image import FeaturePyramid
+from glipv2.models.swin import PadThenShiftBlock
 from glipv2.models.text import TextEncoder
 from glipv2.pixels import PixelConfig
 from glipv2.structures import BoxConvention, Instances, Prompt, RegionOutputs, TextBatch
@@ -155,18 +156,19 @@ def alignment_without(*left_out: str) -> Break:
 
 
 def timms_windows(patch: Patch) -> None:
+    patch.setattr(PadThenShiftBlock, "forward", SwinTransformerBlock.forward)
     patch.setattr(PadThenShiftBlock, "_attn", SwinTransformerBlock._attn)
 
 
 def windows_shrunk_to_the_map(patch: Patch) -> None:
-    right = PadThenShiftBlock._attn
+    right = PadThenShiftBlock.forward
 
-    def attend(self: PadThenShiftBlock, x: Tensor) -> Tensor:
+    def forward(self: PadThenShiftBlock, x: Tensor) -> Tensor:
         if min(x.shape[1:3]) <= min(self.window_size):  # timm: a map of one window is not shifted
             patch.setattr(self, "shift_size", (0, 0))
         return right(self, x)
 
-    patch.setattr(PadThenShiftBlock, "_attn", attend)
+    patch.setattr(PadThenShiftBlock, "forward", forward)
 
 
 def shifted_windows_unmasked(patch: Patch) -> None:

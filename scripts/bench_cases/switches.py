@@ -15,7 +15,6 @@ from bench_cases.result import Row, ratio_row, skipped
 from bench_cases.training import has_bf16
 from glipv2.kernels import TEXTS_AT_ONCE
 from glipv2.models import core
-from glipv2.structures import TextBatch
 
 
 @torch.inference_mode()
@@ -103,12 +102,14 @@ def prompts_together(bench: Bench) -> Iterator[Row]:
 
 @torch.inference_mode()
 def texts_together(bench: Bench) -> Iterator[Row]:
-    """GLIP-T's text encoder on the prompts of 640 names in chunks of 40, eight together against one by one."""
-    read = bench.detector.core.read
+    """GLIP-T's text encoder on the prompts of 640 names in chunks of 40, eight of a length together, or one by one."""
+    reader = bench.detector.core
     texts = [prompt.text for prompt in bench.detector.prompts(names(640), CHUNK)]
-    groups = [TextBatch.stacked(texts[first : first + TEXTS_AT_ONCE]) for first in range(0, len(texts), TEXTS_AT_ONCE)]
     times = bench.times(
-        {"together": lambda: [read(one) for one in groups], "alone": lambda: [read(one) for one in texts]}
+        {
+            "together": lambda: reader.read_each(texts, 1, TEXTS_AT_ONCE),
+            "alone": lambda: reader.read_each(texts, 1, at_once=1),
+        }
     )
     name = f"GLIP-T's text encoder, {len(texts)} prompts of {CHUNK} names, {TEXTS_AT_ONCE} together, against one by one"
     yield ratio_row("switches", name, times, "together", "alone")

@@ -17,7 +17,8 @@ from glipv2.exporting.graphs import DetectorGraph, TextGraph, plain_operations, 
 from glipv2.exporting.parity import ParityRow, vocabularies_for
 from glipv2.exporting.session import OnnxDetector, level_sizes
 from glipv2.exporting.writing import export, refuse_drift
-from glipv2.models.image import ImageEncoderConfig, PadThenShiftBlock
+from glipv2.models.image import ImageEncoderConfig
+from glipv2.models.swin import PadThenShiftBlock
 from glipv2.structures import ImageBatch, TextBatch, Vocabulary
 from glipv2.tasks.detection import DetectionTask
 

@@ -144,11 +144,17 @@ def test_names_split_over_prompts_are_all_found_and_the_image_is_read_once(varie
 @torch.no_grad()
 @pytest.mark.parametrize(
     ("texts", "reads", "room", "groups"),
-    [(1, [2, 2, 2], 0, [2, 2, 2]), (8, [6], 0, [2, 2, 2]), (4, [4, 2], 2, [4, 2]), (1, [6], 3, [6])],
+    [
+        (1, [(2, 0), (2, 0), (2, 3)], 0, [2, 2, 2]),
+        (8, [(6, 3)], 0, [2, 2, 2]),
+        (4, [(4, 0), (2, 3)], 2, [4, 2]),  # those of one length are read together
+        (1, [(6, 3)], 3, [6]),
+    ],
 )
 def test_prompts_are_read_and_fused_together_where_there_is_room_and_give_what_they_give_alone(
-    varied: DetectionTask, monkeypatch: pytest.MonkeyPatch, texts: int, reads: list[int], room: int, groups: list[int]
-) -> None:
+    varied: DetectionTask, monkeypatch: pytest.MonkeyPatch, texts: int, reads: list[tuple[int, int]], room: int,
+    groups: list[int],
+) -> None:  # fmt: skip
     batch = batch_of(varied, [pictures()[0]] * 2, eval_names=1)
     prompts = [batch.prompts[0], longer(batch.prompts[1], 3), batch.prompts[2]]  # of several lengths
     levels = varied.core.image(batch.images.pixels)
@@ -156,9 +162,12 @@ def test_prompts_are_read_and_fused_together_where_there_is_room_and_give_what_t
     positions = 2 * sum(level.shape[-2] * level.shape[-1] for level in levels)
     monkeypatch.setitem(POSITIONS_AT_ONCE, "cpu", room * positions)
     monkeypatch.setattr("glipv2.kernels.TEXTS_AT_ONCE", texts)
-    read: list[int] = []
+    read: list[tuple[int, int]] = []  # rows, and tokens beyond those of the shortest prompt
     fused: list[int] = []
-    varied.core.text.register_forward_hook(lambda _, given, __: read.append(len(given[0].token_ids)))
+    shortest = prompts[0].text.token_ids.shape[1]
+    varied.core.text.register_forward_hook(
+        lambda _, given, __: read.append((len(given[0].token_ids), given[0].token_ids.shape[1] - shortest))
+    )
     varied.core.fusion.register_forward_hook(lambda _, given, __: fused.append(len(given[1])))
     together = list(varied.core.fuse_each(levels, [prompt.text for prompt in prompts]))
     assert (read, fused) == (reads, groups)

@@ -10,7 +10,7 @@ import torch
 from torch.testing import assert_close
 
 from glipv2.errors import UserError
-from glipv2.models import image
+from glipv2.models import swin
 from glipv2.models.image import DropBlock, FeaturePyramid, ImageEncoder, ImageEncoderConfig
 
 SWIN: dict[str, Any] = {"embed_dim": 24, "depths": [2, 2, 2, 2], "num_heads": [1, 2, 3, 4], "strict_img_size": False}
@@ -136,8 +136,8 @@ def test_a_map_in_blocks_is_the_map_at_once(monkeypatch: pytest.MonkeyPatch) -> 
     released = encoder("swin_tiny_patch4_window7_224", SWIN, pad_then_shift=True)
     pictures = torch.randn(2, 3, 96, 160)
     at_once = [level.detach() for level in released(pictures)]  # with a gradient nothing is cut into blocks
-    for block in (1, 20_000):  # a window and a position each, and several
-        monkeypatch.setattr(image, "BLOCK", block)
+    for block in (1, 400_000):  # a row of windows and a position each, and several
+        monkeypatch.setattr(swin, "BLOCK", block)
         with torch.no_grad():
             for part, level in zip(released(pictures), at_once, strict=True):
                 assert_close(part, level)

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from glipv2.kernels import prompts_at_once, texts_at_once
@@ -22,6 +23,7 @@ from glipv2.pixels import PixelConfig
 from glipv2.structures import Features, FusedFeatures, ImageBatch, TextBatch
 from glipv2.tokenizer import TokenizerConfig
 
+READ_AHEAD = 64  # texts whose tokens are held before they are fused: the more there are, the more alike their lengths
 BERT_PIECES = 30522  # rows of the text embeddings of BERT and of what shares its vocabulary
 
 
@@ -97,28 +99,40 @@ class Core(nn.Module):
     def fuse_each(self, levels: tuple[Tensor, ...], texts: Sequence[TextBatch]) -> Iterator[Features]:
         """The features of B images after fusion with each of several texts [B, L_i], in order.
 
-        Texts are read several at once (`texts_at_once`) and, where the images are small, fused several at once
-        (`prompts_at_once`); changes nothing but time.
+        Texts are read several of a length at once (`texts_at_once`) and, where the images are small, fused several at
+        once (`prompts_at_once`); changes nothing but time.
         """
         count = levels[0].shape[0]
         positions = sum(level.shape[-2] * level.shape[-1] for level in levels) * count
         at_once = prompts_at_once(positions, levels[0].device)
-        ahead = max(at_once, texts_at_once(count))
+        ahead = max(at_once, READ_AHEAD)
         for begin in range(0, len(texts), ahead):
             some = texts[begin : begin + ahead]
-            tokens = self.read(TextBatch.stacked(some)).split(count)
+            tokens = self.read_each(some, count, max(at_once, texts_at_once(count)))
             for first in range(0, len(some), at_once):
                 part = slice(first, first + at_once)
                 yield from self._fused_together(levels, some[part], tokens[part])
 
+    def read_each(self, texts: Sequence[TextBatch], count: int, at_once: int) -> list[Tensor]:
+        """The encoded tokens of several texts of `count` rows; those of much the same length are read together."""
+        order = sorted(range(len(texts)), key=lambda place: texts[place].token_ids.shape[1])
+        read: dict[int, Tensor] = {}
+        for first in range(0, len(order), at_once):
+            places = order[first : first + at_once]
+            together = self.read(TextBatch.stacked([texts[place] for place in places])).split(count)
+            read |= dict(zip(places, together, strict=True))
+        return [read[place][:, : text.token_ids.shape[1]] for place, text in enumerate(texts)]
+
     def _fused_together(
-        self, levels: tuple[Tensor, ...], texts: Sequence[TextBatch], tokens: tuple[Tensor, ...]
+        self, levels: tuple[Tensor, ...], texts: Sequence[TextBatch], tokens: Sequence[Tensor]
     ) -> Iterator[Features]:
         """Of several texts what `fuse_each` gives, in one pass through the tower."""
         count = levels[0].shape[0]
         repeated = tuple(torch.cat([level] * len(texts)) for level in levels) if len(texts) > 1 else levels
         text = TextBatch.stacked(texts)
-        fused = self._fused(repeated, torch.cat(tokens)[:, : text.token_ids.shape[1]], text)
+        longest = text.token_ids.shape[1]
+        padded = torch.cat([F.pad(own, (0, 0, 0, longest - own.shape[1])) for own in tokens])
+        fused = self._fused(repeated, padded, text)
         for number, one in enumerate(texts):
             yield fused.part(slice(number * count, (number + 1) * count), one.token_ids.shape[1])
 

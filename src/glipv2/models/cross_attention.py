@@ -85,11 +85,13 @@ class CrossAttention(nn.Module):
         if not self.folds(image.shape[1], text.shape[1]):
             return self._projected(image, text, token_mask)
         folded = self._folded(text, token_mask)
+        bias = self.image_scale * self.image_out.bias
         if torch.is_grad_enabled() or (self.training and self.dropout.p):
             told, read, mass = self._attended(image, folded)
+            image = told + bias
         else:
-            (told, read), mass = attended_in_blocks(image, folded, self.heads), None
-        image = told + self.image_scale * self.image_out.bias
+            read, mass = attended_in_blocks(image, folded, self.heads), None
+            image += bias
         return image, text + self.text_scale * self.text_out(self._values(read, mass))
 
     def folds(self, positions: int, tokens: int) -> bool:
@@ -186,13 +188,14 @@ class CrossAttention(nn.Module):
         return rows.transpose(1, 2).flatten(2)
 
 
-def attended_in_blocks(image: Tensor, text: FoldedText, heads: int) -> tuple[Tensor, Tensor]:
-    """image plus what it is told [B, N, D], and what each text row reads of it [B, K, D], without a gradient.
+def attended_in_blocks(image: Tensor, text: FoldedText, heads: int) -> Tensor:
+    """What each text row reads of an image [B, N, D], which is [B, K, D]; adds to the image what it is told, in place.
 
-    Positions come in blocks, so that no N × K matrix is ever held. The softmax over them is taken as they come:
-    shifted by the largest score so far, and what was added up before is corrected when a larger one comes.
+    Without a gradient. Positions come in blocks, so that no N × K matrix is ever held. The softmax over them is taken
+    as they come: shifted by the largest score so far, and what was added up before is corrected when a larger one
+    comes.
     """
-    told, keys = torch.empty_like(image), text.keys.transpose(1, 2)
+    keys = text.keys.transpose(1, 2)
     batch, rows, width = text.keys.shape
     wide = torch.promote_types(image.dtype, torch.float32)
     largest = image.new_full((batch, 1, rows), float("-inf"), dtype=wide)
@@ -202,13 +205,13 @@ def attended_in_blocks(image: Tensor, text: FoldedText, heads: int) -> tuple[Ten
         block = image[:, start : start + length]
         scores = torch.baddbmm(text.key_bias, block, keys)  # [B, block, K]
         to_image = scores.unflatten(2, (heads, -1)).softmax(dim=-1).flatten(2)
-        told[:, start : start + length] = torch.baddbmm(block, to_image.to(block.dtype), text.values)
         before, largest = largest, torch.maximum(largest, scores.amax(dim=1, keepdim=True))
         correction = (before - largest).exp()
         weights = (scores - largest).exp()
         mass = mass * correction + weights.sum(dim=1, keepdim=True)
         read = read * correction.transpose(1, 2) + weights.to(block.dtype).transpose(1, 2) @ block
-    return told, (read / mass.transpose(1, 2)).to(image.dtype)
+        image[:, start : start + length] = torch.baddbmm(block, to_image.to(block.dtype), text.values)
+    return (read / mass.transpose(1, 2)).to(image.dtype)
 
 
 def over_tokens(scores: Tensor, readable: Tensor) -> Tensor:

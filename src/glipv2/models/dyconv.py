@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Iterator
 
 import torch
 import torch.nn.functional as F
@@ -70,8 +71,8 @@ class DynamicReLU(nn.Module):
         pooled = level.mean(dim=(2, 3))
         theta = F.relu6(self.excite(F.relu(self.squeeze(pooled))) + 3) / 6
         slope, shift, other_slope, other_shift = theta[:, :, None, None].chunk(4, dim=1)
-        first = level * (2 * slope) + (shift - 0.5)  # (θ - 0.5) · 2 + 1 = 2θ
-        second = level * (2 * other_slope - 1) + (other_shift - 0.5)
+        first = torch.addcmul(shift - 0.5, level, 2 * slope)  # (θ - 0.5) · 2 + 1 = 2θ
+        second = torch.addcmul(other_shift - 0.5, level, 2 * other_slope - 1)
         return torch.maximum(first, second)
 
 
@@ -97,24 +98,25 @@ class DyConv(nn.Module):
 
     def forward(self, levels: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """Levels, finest first, to levels of the same sizes."""
-        return tuple(self._level(levels, index) for index in range(len(levels)))
+        return tuple(self.relu(self._weighted_mean(self._views(levels, index))) for index in range(len(levels)))
 
-    def _level(self, levels: tuple[Tensor, ...], index: int) -> Tensor:
+    def _views(self, levels: tuple[Tensor, ...], index: int) -> Iterator[Tensor]:
+        """What a level and its neighbours say of it, in its own size, one after the other."""
         level = levels[index]
-        size = (level.shape[-2], level.shape[-1])
         offsets, mask = self._offsets(level)
-        views = [self.from_same(level, offsets, mask)]
+        yield self.from_same(level, offsets, mask)
         if index > 0:
-            views.append(self.from_finer(levels[index - 1], offsets, mask))
+            yield self.from_finer(levels[index - 1], offsets, mask)
         if index + 1 < len(levels):
             coarser = levels[index + 1]
             coarse_size = (coarser.shape[-2], coarser.shape[-1])
             if offsets is not None and mask is not None:
                 offsets = offsets_for(offsets, coarse_size, self.reread_offsets)
                 mask = offsets_for(mask, coarse_size, self.reread_offsets)
-            mixed = self.from_coarser(coarser, offsets, mask)
-            views.append(F.interpolate(mixed, size=size, mode="bilinear", align_corners=True))
-        return self.relu(self._weighted_mean(views))  # type: ignore[no-any-return]
+            size = (level.shape[-2], level.shape[-1])
+            yield F.interpolate(
+                self.from_coarser(coarser, offsets, mask), size=size, mode="bilinear", align_corners=True
+            )
 
     def _offsets(self, level: Tensor) -> tuple[Tensor | None, Tensor | None]:
         if self.offset is None:
@@ -122,9 +124,13 @@ class DyConv(nn.Module):
         values = self.offset(level)
         return values[:, :OFFSETS], values[:, OFFSETS:].sigmoid()
 
-    def _weighted_mean(self, views: list[Tensor]) -> Tensor:
-        total = torch.zeros_like(views[0])
+    def _weighted_mean(self, views: Iterable[Tensor]) -> Tensor:
+        """Each view times its attention, added up as they come: no more than one of them is held."""
+        total, count = None, 0
         for view in views:
-            attention = F.relu(self.scale_attention(view.mean(dim=(2, 3), keepdim=True)))
-            total = total + view * (F.relu6(attention + 3) / 6)
-        return total / len(views)
+            attention = F.relu6(F.relu(self.scale_attention(view.mean(dim=(2, 3), keepdim=True))) + 3) / 6
+            total = view * attention if total is None else torch.addcmul(total, view, attention)
+            count += 1
+            del view
+        assert total is not None, "a level sees itself"
+        return total.div_(count)

@@ -101,11 +101,10 @@ class FusionLayer(nn.Module):
         self, levels: tuple[Tensor, ...], tokens: Tensor, text: TextBatch, image_reads: bool
     ) -> tuple[tuple[Tensor, ...], Tensor]:
         if self.cross is not None and self.text is not None:
-            flat = flatten_levels(levels)
             if image_reads:
-                flat, tokens = self.cross(flat, tokens, text.token_mask)
+                flat, tokens = self.cross(flatten_levels(levels), tokens, text.token_mask)
             else:
-                flat, rows = self.cross.of_image(flat, tokens.shape[1])
+                flat, rows = self.cross.of_image(flatten_levels(levels), tokens.shape[1])
                 tokens = self.cross.of_text(tokens, rows)
             levels = unflatten_levels(flat, levels)
             tokens = self.text(tokens, text.readable())

@@ -10,20 +10,18 @@ from typing import Any, Self
 import timm
 import torch
 import torch.nn.functional as F
-from timm.models.swin_transformer import SwinTransformerBlock, window_partition, window_reverse
 from torch import Tensor, nn
 
 from glipv2.errors import UserError, nearest
 from glipv2.hub import hub
 from glipv2.models.encoder_files import read_backbone
+from glipv2.models.swin import use_released_windows
 from glipv2.models.weights import load_encoder
 from glipv2.ranges import at_least, share, within
 
 log = logging.getLogger(__name__)
 
 STRIDES = (8, 16, 32)
-
-BLOCK = 2**20  # numbers of an intermediate result that a CPU holds at once, see `PadThenShiftBlock`
 
 
 @dataclass
@@ -178,75 +176,3 @@ class DropBlock(nn.Module):
         seeds = (torch.rand_like(maps[:, :1]) < self.rate).to(maps.dtype)
         keep = 1 - F.max_pool2d(seeds, self.block, stride=1, padding=self.block // 2)
         return maps * keep * (keep.numel() / keep.sum().clamp(min=1))
-
-
-def use_released_windows(backbone: nn.Module) -> None:
-    """Makes timm's Swin attend over the released code's windows: pad first, then shift.
-
-    Padded positions take part in attention there. Equal bit for bit on the released outputs when
-    built with strict_img_size=False and always_partition=True.
-    """
-    blocks = [module for module in backbone.modules() if isinstance(module, SwinTransformerBlock)]
-    if not blocks:
-        raise UserError("model.image.pad_then_shift: only Swin backbones have windows; switch it off")
-    for block in blocks:
-        block.__class__ = PadThenShiftBlock
-
-
-def _in_blocks(tensor: Tensor) -> bool:
-    """Not in a graph, which would hold the blocks of one size."""
-    return not (torch.is_grad_enabled() or tensor.device.type != "cpu" or torch.compiler.is_compiling())
-
-
-class PadThenShiftBlock(SwinTransformerBlock):  # type: ignore[misc]  # timm has no types
-    """timm's block with the order of padding and shifting of the released code.
-
-    Without a gradient on a CPU, windows and positions pass in blocks, each alone as ever: what lies between the two
-    products of a block's MLP is four times as wide as the map itself, and for a large picture outgrows the rest.
-    """
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[B, H, W, C] to the same."""
-        if not _in_blocks(x):
-            thought: Tensor = super().forward(x)
-            return thought
-        x = (x + self._attn(self.norm1(x))).contiguous()
-        rows = x.view(-1, x.shape[-1])  # a map of our own: it may be written over
-        for some in rows.split(max(BLOCK // (4 * rows.shape[1]), 1)):
-            some.add_(self.mlp(self.norm2(some)))
-        return x
-
-    def _attn(self, x: Tensor) -> Tensor:
-        _, height, width, channels = x.shape
-        window_height, window_width = self.window_size
-        # said so that a side that an exporter leaves open stays a plain multiple of the window's
-        more_rows, more_columns = (
-            (side + own - 1) // own * own - side for side, own in zip((height, width), self.window_size, strict=True)
-        )
-        padded = F.pad(x, (0, 0, 0, more_columns, 0, more_rows))
-        shift = tuple(self.shift_size)
-        if any(shift):
-            padded = torch.roll(padded, (-shift[0], -shift[1]), dims=(1, 2))
-        windows = window_partition(padded, self.window_size).view(-1, self.window_area, channels)
-        attended = self._attended(windows, self.get_attn_mask(padded), x.shape[0])  # len() would fix it in a graph
-        merged = window_reverse(
-            attended.view(-1, window_height, window_width, channels), self.window_size, *padded.shape[1:3]
-        )
-        if any(shift):
-            merged = torch.roll(merged, shift, dims=(1, 2))
-        cropped: Tensor = merged[:, :height, :width]
-        return cropped
-
-    def _attended(self, windows: Tensor, mask: Tensor | None, images: int) -> Tensor:
-        """Attention within windows [B·K, A, C]; mask [K, A, A] of the windows of an image."""
-        if not _in_blocks(windows):
-            whole: Tensor = self.attn(windows, mask=mask)
-            return whole
-        count, attended = len(windows) // images, torch.empty_like(windows)
-        length = max(BLOCK // (4 * windows[0].numel()), 1)
-        for first in range(0, len(windows), count):
-            for start in range(0, count, length):
-                end = min(start + length, count)
-                own = slice(first + start, first + end)
-                attended[own] = self.attn(windows[own], mask=None if mask is None else mask[start:end])
-        return attended
