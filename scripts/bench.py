@@ -23,8 +23,9 @@ from pathlib import Path
 import torch
 from bench_cases import deformable, growth, required, switches, training
 from bench_cases.bench import Bench
-from bench_cases.memory import PASSES, peak_here
+from bench_cases.memory import cost_here
 from bench_cases.page import told, write_page
+from bench_cases.passes import PASSES
 from bench_cases.record import Record, rendered
 from bench_cases.result import Row, skipped
 
@@ -34,7 +35,7 @@ GROUPS: dict[str, tuple[Case, ...]] = {
         required.three_names, required.eighty_names, required.fusion, deformable.deformable, required.large_vocabulary,
         required.large_vocabulary_full, required.memory, required.own_floor,
     ),
-    "training": (training.nano_step, training.glip_t_step),
+    "training": (training.nano_step, training.glip_t_step, training.glip_t_step_full),
     "switches": (
         switches.bf16, switches.tf32, switches.channels_last, switches.compiled, switches.prompts_together,
         switches.texts_together,
@@ -56,8 +57,9 @@ def main() -> int:
         return 0
     switches.set_tf32(False)
     bench = Bench(torch.device(options.device), options.quick, options.rounds or _rounds(options), options.tiny)
-    if options.peak_of:
-        print(peak_here(bench, options.peak_of))
+    if options.cost_of:
+        _, work = PASSES[options.cost_of](bench)
+        print(*cost_here(work))
         return 0
     record = Record.here(bench, options.json)
     for case in _chosen(options.only):
@@ -106,7 +108,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=int(os.environ.get("OMP_NUM_THREADS", "0")))
     parser.add_argument("--json", type=Path, default=ROOT / "runs" / "bench" / "bench.json", help="where rows go")
     parser.add_argument("--render", nargs="*", type=Path, metavar="JSON", help="write the page from these, run nothing")
-    parser.add_argument("--peak-of", choices=sorted(PASSES), help=argparse.SUPPRESS)
+    parser.add_argument("--cost-of", choices=sorted(PASSES), help=argparse.SUPPRESS)
     return parser.parse_args()
 
 

@@ -4,41 +4,46 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 
 from bench_cases.bench import Bench
-from bench_cases.models import bert_tokenizer, images, names, prompt_batches
 from glipv2.facts import peak_of_process
 
 SCRIPT = Path(__file__).parents[1] / "bench.py"
 
 
-def peaks(bench: Bench, models: Sequence[str]) -> list[float]:
-    """Bytes of each model by its name in `PASSES`."""
-    if bench.on_gpu:
-        return [peak_on_gpu(*PASSES[model](bench)) for model in models]
-    threads = ["--threads", str(torch.get_num_threads()), *(["--tiny"] if bench.tiny else [])]
-    found = []
-    for model in models:
-        command = [sys.executable, str(SCRIPT), "--peak-of", model, *threads]
-        found.append(float(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1]))
-    return found
+class Cost(NamedTuple):
+    """Of the second of two passes; peak: bytes held at most in both."""
+
+    seconds: float
+    peak: float
 
 
-def peak_here(bench: Bench, model: str) -> float:
-    """Bytes that this process has held at most after two passes of the model."""
-    _, work = PASSES[model](bench)
-    for _ in range(2):
-        work()
+def cost_in_a_process(bench: Bench, name: str) -> Cost:
+    """Of one of `PASSES` in a process of its own, on the CPU."""
+    options = ["--threads", str(torch.get_num_threads()), *(["--tiny"] if bench.tiny else [])]
+    command = [sys.executable, str(SCRIPT), "--cost-of", name, *options]
+    told = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    seconds, peak = told.splitlines()[-1].split()
+    return Cost(float(seconds), float(peak))
+
+
+def cost_here(work: Callable[[], Any]) -> Cost:
+    """Of work in this process, with everything that it holds."""
+    work()
+    start = time.perf_counter()
+    work()
+    seconds = time.perf_counter() - start
     peak = peak_of_process()
     if peak is None:
         raise RuntimeError("this system does not tell what a process has held")
-    return peak
+    return Cost(seconds, peak)
 
 
 def peak_on_gpu(module: nn.Module, work: Callable[[], Any]) -> float:
@@ -52,17 +57,3 @@ def peak_on_gpu(module: nn.Module, work: Callable[[], Any]) -> float:
     torch.cuda.synchronize()
     weights = sum(tensor.numel() * tensor.element_size() for tensor in module.state_dict().values())
     return torch.cuda.max_memory_allocated() - before + weights
-
-
-def _glip_t(bench: Bench) -> tuple[nn.Module, Callable[[], Any]]:
-    prompts, batch = bench.detector.prompts(names(3)), images(bench.full, bench.device)
-    return bench.detector, torch.inference_mode()(lambda: bench.detector(batch, prompts))
-
-
-def _dino(bench: Bench) -> tuple[nn.Module, Callable[[], Any]]:
-    (prompt,) = prompt_batches(bert_tokenizer(), names(3), bench.device)
-    batch = images(bench.full, bench.device)
-    return bench.dino, torch.inference_mode()(lambda: bench.dino(batch, prompt))
-
-
-PASSES: dict[str, Callable[[Bench], tuple[nn.Module, Callable[[], Any]]]] = {"glip_t": _glip_t, "dino": _dino}

@@ -9,8 +9,8 @@ import torch
 from bench_cases.bench import Bench
 from bench_cases.clock import Timing
 from bench_cases.floor import operations, products
-from bench_cases.memory import peaks
 from bench_cases.models import CHUNK, images, names
+from bench_cases.passes import peak
 from bench_cases.result import GIGABYTES, RATE, RATIO, Row, ratio_row
 from bench_cases.unfolded import largest_difference, positions, random_pair, unfolded
 
@@ -133,7 +133,7 @@ def _against_passes(where: str, passes: int, times: dict[str, Timing]) -> Row:
 
 def memory(bench: Bench) -> Iterator[Row]:
     """The most that one pass over one image holds, each model in a process of its own."""
-    own, other = peaks(bench, ("glip_t", "dino"))
+    own, other = (peak(bench, name) for name in ("glip_t", "dino"))
     name = f"peak memory of one pass, {'×'.join(map(str, bench.full))}, 3 names, against GroundingDINO-T"
     yield Row("required", name, own / other, RATIO, 0.70, 0.50, note="weights included")
     yield Row("memory", "ours", own / 1e9, GIGABYTES)

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
+from subprocess import CalledProcessError
 
 import torch
 from torch import Tensor
 
 from bench_cases.bench import Bench
-from bench_cases.memory import peak_on_gpu
+from bench_cases.memory import cost_in_a_process, peak_on_gpu
 from bench_cases.models import Detector, images, names
-from bench_cases.result import GIGABYTES, RATE, SECONDS, Row
+from bench_cases.result import GIGABYTES, RATE, SECONDS, Row, skipped
 from glipv2.data.prompts import TOKEN_STEP
 from glipv2.optim import OptimConfig
 from glipv2.structures import RegionTargets
 from glipv2.structures.batches import PromptBatch
 
 BOXES = 8  # an image
+RELEASED_BATCH = (2, 80)  # images and names of a step of GLIP-T on one device
 
 
 class Training:
@@ -69,7 +71,23 @@ def nano_step(bench: Bench) -> Iterator[Row]:
 
 def glip_t_step(bench: Bench) -> Iterator[Row]:
     """GLIP-T, batch 2, 80 names, at the released size on a GPU and at a smaller one on a CPU."""
-    yield from _step(bench, "glip_t", bench.size, 2, 80)
+    yield from _step(bench, "glip_t", bench.size, *RELEASED_BATCH)
+
+
+def glip_t_step_full(bench: Bench) -> Iterator[Row]:
+    """The same at the released size on a CPU, blocks kept and recomputed, each in a process of its own: minutes."""
+    if bench.on_gpu:
+        return
+    count, asked = RELEASED_BATCH
+    for way, kept in (("glip_t_step_recomputed", "blocks recomputed"), ("glip_t_step", "blocks kept")):
+        name = f"glip_t, batch {count} at {'×'.join(map(str, bench.full))}, {asked} names, float32, {kept}"
+        try:
+            cost = cost_in_a_process(bench, way)
+        except CalledProcessError as error:
+            yield skipped("training", name, f"ended with status {error.returncode}: too little memory?")
+            continue
+        yield Row("training", f"{name}: one step", cost.seconds, SECONDS)
+        yield Row("training", f"{name}: peak memory of the process", cost.peak / 1e9, GIGABYTES)
 
 
 def _step(bench: Bench, preset: str, size: tuple[int, int], count: int, asked: int) -> Iterator[Row]:
