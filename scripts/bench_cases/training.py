@@ -84,7 +84,7 @@ def glip_t_step_full(bench: Bench) -> Iterator[Row]:
     for way, kept, needed in (("glip_t_step_recomputed", "blocks recomputed", 12), ("glip_t_step", "blocks kept", 32)):
         name = f"glip_t, batch {count} at {'×'.join(map(str, bench.full))}, {asked} names, float32, {kept}"
         if not bench.tiny and memory_here() < needed * 1e9:
-            yield skipped("training", name, f"left out: may take {needed} GB with the rest of this machine")
+            yield skipped("training", name, f"wants a machine of {needed} GB or more")
             continue
         try:
             cost = cost_in_a_process(bench, way)

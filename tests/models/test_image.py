@@ -141,3 +141,15 @@ def test_a_map_in_blocks_is_the_map_at_once(monkeypatch: pytest.MonkeyPatch) -> 
         with torch.no_grad():
             for part, level in zip(released(pictures), at_once, strict=True):
                 assert_close(part, level)
+
+
+@torch.no_grad()
+def test_a_block_leaves_the_map_that_it_is_given_and_drops_paths_while_training() -> None:
+    blocks = encoder("swin_tiny_patch4_window7_224", {**SWIN, "drop_path_rate": 0.9}, pad_then_shift=True).modules()
+    last = [module for module in blocks if isinstance(module, swin.PadThenShiftBlock)][-1]
+    given = torch.randn(8, 9, 11, last.dim)
+    kept = given.clone()
+    assert not torch.equal(last(given), kept)
+    assert torch.equal(given, kept)
+    untouched = (last.train()(given) == kept).flatten(1).all(dim=1)
+    assert untouched.any()  # both paths of some maps were dropped, nine times of ten each
