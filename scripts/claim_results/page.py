@@ -27,7 +27,8 @@ claim is neither supported nor contradicted here.
 A difference is taken seed by seed: an arm's number less the other arm's with the same seed, in points (a share times
 100). Its interval is 95 % of 10 000 bootstrap means; beside it stands half the 95 % interval of Student's t, which few
 seeds make wider. *supported* and *contradicted* need both to leave out zero. A verdict is about one number; with many
-of them one of twenty comes out by chance. All arms that were run are shown. Of a trial that was resumed the minutes are
+of them one of twenty comes out by chance. Losses were trained from five seeds an arm, everything else from three: more
+did not fit into the minutes at hand. All arms that were run are shown. Of a trial that was resumed the minutes are
 those of its last part.
 
 `python scripts/claims.py collect NAME` takes a sweep's numbers into `docs/results/NAME.csv`; `python scripts/claims.py
