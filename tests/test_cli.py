@@ -284,12 +284,20 @@ def test_a_task_is_chosen_by_its_name_in_predict_too(glipv2: Command, tmp_path: 
         ("text='a' and 'b'", r"text='\'a\' and \'b\''"),
         ("output=${name}/x", "output=${name}/x"),
         ("resume=null", "resume=null"),
+        ("data.path=exports/labels (1).json", "data.path='exports/labels (1).json'"),
+        ("before=run=3/x.ckpt", "before='run=3/x.ckpt'"),
+        ("data.train.path=10.json,all.json", "data.train.path=10.json,all.json"),
+        ("data.path=data,old/", "data.path='data,old/'"),
         ("optim.lr=0.1,0.2", "optim.lr=0.1,0.2"),
         ("text=", "text="),
         ("-m", "-m"),
     ],
 )
-def test_paths_and_sentences_need_no_quotes(argument: str, passed: str) -> None:
+def test_paths_and_sentences_need_no_quotes(
+    argument: str, passed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data,old").mkdir()  # what is there is no two values of a sweep
     assert quoted(argument) == passed
 
 

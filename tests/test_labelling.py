@@ -52,6 +52,12 @@ def write_lines(path: Path, records: Sequence[dict[str, Any]]) -> None:
     path.write_text("".join(json.dumps(own, ensure_ascii=False) + "\n" for own in records), "utf-8")
 
 
+def test_a_preview_that_no_picture_can_be_is_refused_before_the_work(config: LabelConfig) -> None:
+    with pytest.raises(UserError, match=r"expected a picture's name \(\.png, .*but got 'sheet'"):
+        label(replace(config, preview=Path("sheet")))
+    assert not config.output.exists()
+
+
 def test_labels_are_read_as_grounded_captions(config: LabelConfig) -> None:
     counts = label(replace(config, preview=config.images / "sheet.png"))
     assert counts[KEPT] == COUNT

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -239,3 +240,17 @@ def test_the_loader_gives_pictures_in_order_as_the_model_wants_them(config: Pred
     assert torch.equal(batch.readable[0].original, to_tensor(read_image(paths[0])))
     assert suitable_workers(8, 8) == 0
     assert suitable_workers(9, 8) >= 1
+
+
+def test_names_that_are_no_utf_8_are_predicted_too_and_told_as_far_as_they_go(config: PredictConfig) -> None:
+    odd = os.fsencode(config.images) + b"/caf\xe9.png"
+    try:
+        os.rename(Path(config.images) / "a.png", odd)
+    except OSError:
+        pytest.skip("this file system takes UTF-8 alone")
+    Path(os.fsdecode(os.fsencode(config.images) + b"/d\xe9.png")).write_bytes(b"no picture")
+    summary = predict(replace(config, draw=True, on_error="skip"))
+    assert summary.images == 5
+    assert [image["file_name"] for image in written(config)["images"]][2] == "caf\ufffd.png"
+    assert [skipped["file_name"] for skipped in written(config)["skipped"]] == ["d\ufffd.png"]
+    assert len(list(Path(config.output).glob("*.png"))) == 5

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -22,6 +23,7 @@ from glipv2.inference import Predictor
 from glipv2.models import ModelConfig
 from glipv2.publishing import PublishedModel, PushConfig, push
 from glipv2.structures import Vocabulary
+from glipv2.tasks.captioning import CaptioningConfig
 from glipv2.tasks.detection import DetectionTask
 
 NAMES = Vocabulary(("green star", "pink heart"), (7, 9))
@@ -89,6 +91,13 @@ def test_a_bare_file_says_that_its_data_are_not_known(run: Path, tmp_path: Path)
     assert "Not known: these weights came without their run." in card
     assert "None came with these weights." in card
     assert 'glipv2.from_pretrained("ada/stars")' in card
+
+
+def test_the_card_shows_how_to_ask_for_what_the_weights_can(run: Path) -> None:
+    own = PublishedModel.of(run / "weights.safetensors")
+    assert 'model.detect("photo.jpg", [' in own.card("ada/stars")
+    writes = replace(own.checkpoint, task=CaptioningConfig())
+    assert 'found = model.caption("photo.jpg")' in PublishedModel(writes).card("ada/stars")
 
 
 def test_pushing_hands_the_files_to_the_hub(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -200,6 +200,16 @@ def test_an_error_of_the_first_process_is_not_blamed_on_the_others(monkeypatch: 
         raise RuntimeError("my own")
 
 
+def test_a_process_ends_with_the_one_that_started_it() -> None:
+    child = "import os, time; from glipv2.ranks import end_with; end_with(os.getppid()); print(1, flush=True)"
+    child += "; time.sleep(99)"
+    start = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}])"
+    with subprocess.Popen([sys.executable, "-c", start], stdout=subprocess.PIPE) as parent:
+        assert parent.stdout is not None and parent.stdout.readline() == b"1\n"
+        parent.kill()
+        assert parent.communicate(timeout=60) == (b"", None)  # the pipe ends with the child
+
+
 def test_one_device_starts_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(subprocess, "Popen", None)
     trainer = TrainerConfig(accelerator="cpu", devices=1).build(None, [], [])

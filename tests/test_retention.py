@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
+from glipv2.config import EvaluateConfig
 from glipv2.errors import UserError
+from glipv2.evaluate import numbers_folder
 from glipv2.losses.glipv2 import LossConfig
 from glipv2.models import ModelConfig
 from glipv2.retention import comparable, retained, retention_rows
@@ -38,6 +40,19 @@ def test_a_share_is_after_over_before_where_there_was_something_to_keep() -> Non
         ["b", "0.0000", "0.1000", "–"],
         ["a", "0.8000", "0.6000", "75.0 %"],
     ]
+
+
+@pytest.mark.parametrize(
+    ("weights", "file", "folder"),
+    [
+        ("runs/a", "runs/a/weights.safetensors", "runs/a/evaluation/val"),
+        ("builtin", "site-packages/glipv2/builtin/weights.safetensors", "evaluation/val"),
+        ("hf://ada/stars", "cache/weights.safetensors", "evaluation/val"),
+    ],
+)
+def test_numbers_go_beside_weights_that_are_the_users_own(weights: str, file: str, folder: str) -> None:
+    assert numbers_folder(EvaluateConfig(weights=weights), Path(file)) == Path(folder)
+    assert numbers_folder(EvaluateConfig(weights=weights, output="here"), Path(file)) == Path("here")
 
 
 def test_weights_with_no_number_in_common_are_refused(model_config: ModelConfig) -> None:

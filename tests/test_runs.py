@@ -6,6 +6,8 @@ import errno
 import json
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -19,7 +21,7 @@ from glipv2.checkpoints import record_of, save_weights
 from glipv2.cli import one_interrupt
 from glipv2.config import TrainConfig
 from glipv2.errors import Interrupted, UserError, disk_trouble
-from glipv2.runs import claim_folder, output_folder, write_json, write_metrics
+from glipv2.runs import claim_folder, output_folder, sole_use, write_json, write_metrics
 from glipv2.structures import Vocabulary
 from glipv2.tasks.detection import DetectionTask
 from glipv2.train import train
@@ -184,6 +186,19 @@ def test_a_claim_given_back_takes_only_what_came_after_it(tmp_path: Path) -> Non
             claim_folder(folder)
         claim.give_back()
     assert sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")) == ["own", "own/notes.txt"]
+
+
+def test_a_folder_is_one_runs_alone_until_it_ends_or_dies(tmp_path: Path) -> None:
+    wait = f"import time, pathlib\nfrom glipv2.runs import sole_use\nwith sole_use(pathlib.Path({str(tmp_path)!r})):"
+    command = [sys.executable, "-c", f"{wait}\n print(1, flush=True); time.sleep(60)"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None and other.stdout.readline() == b"1\n"
+        with pytest.raises(UserError, match="another run works in it"), sole_use(tmp_path):
+            pass
+        other.kill()
+    with sole_use(tmp_path), pytest.raises(UserError, match="another run works in it"), sole_use(tmp_path):
+        pass
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_run_with_a_checkpoint_can_be_gone_on_with(tmp_path: Path) -> None:

@@ -100,13 +100,15 @@ class Snapshots(Callback):
         self._take()
 
 
-def run(folder: Path, val_every: int, accumulate: int, save_every: int, *, snapshots: bool = False) -> tuple[Any, Any]:
+def run(
+    folder: Path, val_every: int, accumulate: int, save_every: int, *, batches: int = BATCHES, snapshots: bool = False
+) -> tuple[Any, Any]:
     """Trains in a folder, going on with what is there."""
     pl.seed_everything(0, verbose=False)
     start = newest_whole(folder / "checkpoints")
     module, taker = Small(), Snapshots(folder)
     config = TrainerConfig(
-        max_steps=BATCHES // accumulate, val_every=val_every, accumulate=accumulate, accelerator="cpu", devices=1,
+        max_steps=batches // accumulate, val_every=val_every, accumulate=accumulate, accelerator="cpu", devices=1,
         log_every=1, progress=False, options={"enable_model_summary": False},
     )  # fmt: skip
     callbacks: list[Callback] = [
@@ -166,3 +168,14 @@ def test_a_finished_run_has_nothing_left_to_train(tmp_path: Path) -> None:
     again, _ = run(tmp_path / "run", 3, 1, 2)
     assert again.losses == []
     assert len(whole.losses) == BATCHES
+
+
+@pytest.mark.parametrize(("val_every", "accumulate"), [(0, 1), (3, 1), (3, 2)])
+def test_a_finished_run_that_is_made_longer_ends_as_if_it_had_been_one(
+    tmp_path: Path, val_every: int, accumulate: int
+) -> None:
+    whole, _ = run(tmp_path / "whole", val_every, accumulate, 0)
+    half, _ = run(tmp_path / "run", val_every, accumulate, 0, batches=8)
+    longer, _ = run(tmp_path / "run", val_every, accumulate, 0)
+    assert [*half.losses, *longer.losses] == whole.losses
+    assert all(torch.equal(value, whole.state_dict()[name]) for name, value in longer.state_dict().items())

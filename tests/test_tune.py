@@ -15,7 +15,14 @@ from glipv2.losses.glipv2 import LossConfig
 from glipv2.models import ModelConfig
 from glipv2.structures import ImageBatch, TextBatch
 from glipv2.tasks.detection import DetectionConfig, DetectionTask
-from glipv2.tune import LinearTuneConfig, LoraTuneConfig, PromptTuneConfig, TuneConfig, trainable_parameters
+from glipv2.tune import (
+    LinearTuneConfig,
+    LoraTuneConfig,
+    PromptTuneConfig,
+    TuneConfig,
+    plain_weights,
+    trainable_parameters,
+)
 
 TEXT = TextBatch(torch.tensor([[2, 30, 31, 5, 3]]), torch.ones(1, 5, dtype=torch.bool))
 
@@ -96,6 +103,22 @@ def test_low_rank_updates_start_without_effect_learn_and_merge_into_a_plain_mode
     tune.merge(task)
     assert set(task.state_dict()) == set(plain.state_dict())
     assert_close(logits(task), before)
+
+
+def test_a_checkpoint_of_low_rank_updates_holds_the_weights_that_are_left_at_the_end(model_config: ModelConfig) -> None:
+    tune = LoraTuneConfig(rank=2, alpha=3.0)
+    task = built(model_config, tune)
+    plain = set(task.state_dict())
+    tune.apply(task)
+    with torch.no_grad():
+        for name, parameter in task.named_parameters():
+            if name.endswith((".up", ".down")):
+                parameter.normal_()
+    found = plain_weights(task.state_dict())
+    tune.merge(task)
+    assert set(found) == plain
+    for name, tensor in task.state_dict().items():
+        assert_close(found[name], tensor, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize(

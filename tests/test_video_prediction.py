@@ -55,6 +55,13 @@ def config(clip: Path, task: DetectionTask, monkeypatch: pytest.MonkeyPatch) -> 
     )  # fmt: skip
 
 
+def left_by_a_killed_command(output: Path) -> None:
+    partial = output / ".partial_video"
+    partial.mkdir(parents=True)
+    (partial / "clip.jsonl").write_text('{"frame": 0, "seconds": 0.0, "records": []}\n')
+    (partial / "other.mp4").touch()
+
+
 def lines_of(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (folder / "clip.jsonl").read_text("utf-8").splitlines()]
 
@@ -136,3 +143,12 @@ def test_without_a_decoder_the_message_says_how_to_get_it(
     monkeypatch.setitem(sys.modules, "av", None)
     with pytest.raises(UserError, match=r'PyAV, which reads videos, is not installed; pip install "glipv2\[video\]"'):
         predict(config)
+
+
+def test_what_a_killed_command_left_is_in_no_result(config: PredictConfig) -> None:
+    output = Path(config.output)
+    left_by_a_killed_command(output)
+    predict(config)
+    assert [line["frame"] for line in lines_of(output)] == list(range(FRAMES))
+    assert sorted(path.suffix for path in output.iterdir()) == [".json", ".jsonl", ".mp4"]
+    assert not (output / "other.mp4").exists()

@@ -46,6 +46,8 @@ LITERAL_KEYS = (
     "root",
     "configs",
 )  # paths, sentences
+# these too, unless Hydra reads in them the several values of a sweep
+SWEPT_KEYS = ("path", "before", "name", "run_name", "captions", "questions", "answers", "grounding")
 
 
 def hydra_words(command: str, words: Sequence[str]) -> list[str]:
@@ -127,10 +129,13 @@ def job_words() -> list[str]:
 def quoted(argument: str) -> str:
     """Paths and sentences as one quoted value, whatever Hydra's grammar thinks of their characters."""
     key, _, value = argument.partition("=")
-    literal = key.split(".")[-1] in LITERAL_KEYS and key != "task.weights"  # those of losses are numbers by task
-    if not value or not literal or value.startswith("${") or value == "null":
+    last = key.split(".")[-1]
+    literal = last in LITERAL_KEYS and key != "task.weights"  # those of losses are numbers by task
+    if not value or not (literal or last in SWEPT_KEYS) or value.startswith("${") or value == "null":
         return argument
     if value[0] in "'\"" and _parsed(argument):
+        return argument
+    if not literal and _parsed(argument) and not Path(value).expanduser().exists():
         return argument
     return f"{key}={QuotedString(value, Quote.single).with_quotes()}"
 

@@ -76,7 +76,9 @@ class BestCheckpoint(ModelCheckpoint):
 class Averaged(EMAWeightAveraging):
     """Lightning's moving average of the weights: validated, stored as a checkpoint's `state_dict`, and what is left.
 
-    An end within a validation puts the weights that are trained back in their place first.
+    An end within a validation puts the weights that are trained back in their place first. At the end of training the
+    average takes their place when the last checkpoint holds both, so that a longer run goes on from it as if it had
+    been one.
     """
 
     def __init__(self, decay: float) -> None:
@@ -90,6 +92,12 @@ class Averaged(EMAWeightAveraging):
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         super().on_validation_epoch_end(trainer, pl_module)
         self._swapped = False
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        pass  # the last checkpoint is written now, maybe after this
+
+    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        super().on_train_end(trainer, pl_module)
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         if self._swapped:

@@ -29,6 +29,7 @@ from glipv2.structures import Vocabulary
 from glipv2.tasks.base import RECORD_KEY, Task, TaskConfig
 from glipv2.tasks.detection import DetectionConfig
 from glipv2.tokenizer import carried
+from glipv2.tune import plain_weights
 
 log = logging.getLogger(__name__)
 
@@ -170,7 +171,7 @@ def _own(path: Path, contents: Contents, text: str) -> Checkpoint:
             )
         return Checkpoint(
             source=str(path),
-            tensors=contents.tensors,
+            tensors=plain_weights(contents.tensors),
             model=_with_tokenizer(from_plain(ModelConfig, record["model"], str(path)), record.get("tokenizer")),
             task=from_plain(task_schema, record["task_config"], str(path)),
             vocabulary=Vocabulary.from_json(record["vocabulary"]),

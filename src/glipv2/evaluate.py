@@ -18,7 +18,7 @@ from glipv2.data.dataset import DataConfig
 from glipv2.keeper import KeepPredictions
 from glipv2.losses.glipv2 import LossConfig
 from glipv2.models import ModelConfig
-from glipv2.models.fetch import is_address
+from glipv2.models.fetch import BUILTIN, is_address
 from glipv2.ranks import Job, other_ranks
 from glipv2.report.summary import show_rows, summary_rows
 from glipv2.retention import comparable, retained, retention_rows, write_retention
@@ -103,12 +103,7 @@ def evaluate(config: EvaluateConfig) -> dict[str, float]:
     protocol = config.protocol.name != "none"
     if before is not None and not protocol:
         before = comparable(before, task, str(config.before))
-    beside = Path() if is_address(config.weights) else source.parent  # not into the hub's cache
-    folder = (
-        Path(config.output)
-        if config.output
-        else beside / "evaluation" / (config.protocol.name if protocol else config.split)
-    )
+    folder = numbers_folder(config, source)
     job = Job("evaluate", replace(config, output=str(folder)))
     with output_folder(folder), other_ranks(config.trainer.build(None, [], []), job):
         found = _measured(config, task, folder)
@@ -116,6 +111,15 @@ def evaluate(config: EvaluateConfig) -> dict[str, float]:
         _tell(folder, found, old)
     log.info("written to %s", folder)
     return found.scores
+
+
+def numbers_folder(config: EvaluateConfig, weights: Path) -> Path:
+    """Where the numbers go: `output`, or a folder beside the weights, unless those lie in the hub's cache or in us."""
+    if config.output:
+        return Path(config.output)
+    foreign = is_address(config.weights) or config.weights == BUILTIN
+    what = config.split if config.protocol.name == "none" else config.protocol.name
+    return (Path() if foreign else weights.parent) / "evaluation" / what
 
 
 @rank_zero_only

@@ -24,7 +24,7 @@ from glipv2.data.images import read_image
 from glipv2.data.pairs import Pair, read_pairs
 from glipv2.errors import UserError
 from glipv2.inference import Predictor
-from glipv2.report.gallery import contact_sheet
+from glipv2.report.gallery import check_picture_name, contact_sheet
 from glipv2.structures import Prompt
 from glipv2.structures.drawing import draw_boxes, draw_lines
 from glipv2.structures.grounded import GroundedText
@@ -41,6 +41,8 @@ def label(config: LabelConfig) -> Counter[str]:
     with the same bytes. Raises UserError for what was begun with other words.
     """
     config.check()
+    if config.preview:
+        check_picture_name(config.preview)
     pairs, faults = read_pairs(config.captions, config.images, config.on_error)
     partial = Partial(config)
     done = partial.begun()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
+import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -30,7 +31,8 @@ from glipv2.data.unlabelled import PictureBatch, picture_loader
 from glipv2.data.videos import is_video
 from glipv2.errors import Interrupted, UserError
 from glipv2.inference import Predictor
-from glipv2.predicted import TOLD, Kept, Summary, as_image, line_of, picture_key
+from glipv2.predicted import TOLD, Kept, Summary, as_image, line_of, picture_key, printable
+from glipv2.ranks import end_with
 from glipv2.runs import output_folder
 from glipv2.structures import Prediction, Vocabulary
 from glipv2.tiling import tiles_for
@@ -232,7 +234,7 @@ class Writer:
             if original is not None:
                 result.draw(as_image(original)).save(self._share.pictures / f"{picture_key(path)}.png")
             lines.append(line_of(path, result, original is not None))
-        lines += [{"path": str(self._share.paths[read.place]), "fault": read.fault} for read in batch.broken]
+        lines += [{"path": str(self._share.paths[read.place]), "fault": printable(read.fault)} for read in batch.broken]
         self._lines.add(lines)
 
 
@@ -242,7 +244,7 @@ def _in_processes(shares: Sequence[Share], task: str, told: Told) -> None:
     news: Any = context.Queue()
     threads = max(1, torch.get_num_threads() // len(shares))
     running: list[SpawnProcess] = [
-        context.Process(target=_in_process, args=(share, task, threads, news)) for share in shares
+        context.Process(target=_in_process, args=(share, task, threads, news, os.getpid())) for share in shares
     ]
     try:
         for process in running:
@@ -277,8 +279,9 @@ def _next(news: Any, running: Sequence[SpawnProcess]) -> tuple[str, Any]:
                 return "error", f"a process that predicts ended with status {dead.exitcode}"
 
 
-def _in_process(share: Share, task: str, threads: int, news: Any) -> None:
-    """The body of a process: loads the model itself and tells what it does."""
+def _in_process(share: Share, task: str, threads: int, news: Any, parent: int) -> None:
+    """The body of a process: loads the model itself and tells what it does, as long as its parent is there."""
+    end_with(parent)
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     torch.set_num_threads(threads)
     try:
@@ -316,7 +319,7 @@ def _tell(summary: Summary, output: Path, config: PredictConfig) -> None:
     console.print(f"written to {output}: predictions.json{' and pictures' if config.draw else ''}", highlight=False)
     if summary.skipped:
         path, reason = summary.skipped[0]
-        console.print(f"{len(summary.skipped)} broken pictures left out, the first {path.name}: {reason}")
+        console.print(f"{len(summary.skipped)} broken pictures left out, the first {printable(path.name)}: {reason}")
 
 
 def _table(summary: Summary) -> Table:

@@ -68,12 +68,14 @@ class Kept:
         summary = self._summary(numbered, places)
         whole = self.folder / "predictions.json"
         images = [
-            {"id": number, "file_name": path.name, "height": line["height"], "width": line["width"]}
+            {"id": number, "file_name": printable(path.name), "height": line["height"], "width": line["width"]}
             for number, path, line in self._lines(numbered, places)
         ]
         head = {**content, "images": images}
         if summary.skipped:
-            head["skipped"] = [{"file_name": path.name, "reason": reason} for path, reason in summary.skipped]
+            head["skipped"] = [
+                {"file_name": printable(path.name), "reason": reason} for path, reason in summary.skipped
+            ]
         write_json(self.folder / "head.json", head)
         with whole.open("w", encoding="utf-8") as file:
             file.write((self.folder / "head.json").read_text("utf-8").rstrip().removesuffix("}").rstrip())
@@ -81,7 +83,7 @@ class Kept:
             between = "\n"
             for number, path, line in self._lines(numbered, places):
                 for record in line["records"]:
-                    whole_record = {**record, "image_id": number, "file_name": path.name}
+                    whole_record = {**record, "image_id": number, "file_name": printable(path.name)}
                     file.write(f"{between}    {json.dumps(whole_record, ensure_ascii=False)}")
                     between = ",\n"
             file.write("\n  ]\n}\n")
@@ -125,14 +127,19 @@ class Kept:
         for _, path, line in self._lines(numbered, places):
             images += 1
             findings += line["findings"]
-            rows += [(path.name, *own) for own in line["told"][: TOLD - len(rows)]]
+            rows += [(printable(path.name), *own) for own in line["told"][: TOLD - len(rows)]]
         broken = tuple((path, line["fault"]) for _, path, line in self._lines(numbered, places, broken=True))
         return Summary(images, findings, broken, tuple(rows))
 
 
+def printable(text: str) -> str:
+    """A file's name, or a sentence with one, for JSON and terminals: bytes that are no UTF-8 as U+FFFD."""
+    return os.fsencode(text).decode("utf-8", "replace")
+
+
 def picture_key(path: Path) -> str:
     """A file name for what is drawn of a picture while its number may still change."""
-    return hashlib.sha256(str(path).encode()).hexdigest()[:24]
+    return hashlib.sha256(os.fsencode(path)).hexdigest()[:24]
 
 
 def line_of(path: Path, found: Prediction, drawn: bool) -> dict[str, Any]:

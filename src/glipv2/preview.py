@@ -18,7 +18,7 @@ from glipv2.config import TrainConfig, check_pair
 from glipv2.data.transforms import ExampleDataset
 from glipv2.errors import UserError
 from glipv2.pixels import PixelConfig
-from glipv2.report.gallery import contact_sheet
+from glipv2.report.gallery import check_picture_name, contact_sheet
 from glipv2.structures import DetectionBatch, TextQueryBatch
 from glipv2.structures.drawing import draw_boxes, draw_lines, draw_masks
 from glipv2.tasks.base import TaskConfig
@@ -27,7 +27,6 @@ from glipv2.tokenizer import Tokenizer
 WIDTH = 480  # of a picture on the sheet, in pixels
 COLUMNS = 4
 ANSWERS = 3  # under a question
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 
 
 def preview(words: Sequence[str], output: Path, count: int) -> int:
@@ -35,8 +34,7 @@ def preview(words: Sequence[str], output: Path, count: int) -> int:
 
     The same seed gives the same sheet; returns how many pictures are on it. Raises UserError like training itself.
     """
-    if output.suffix.lower() not in SUFFIXES:
-        raise UserError(f"expected a picture's name ({', '.join(SUFFIXES)}), but got '{output}'")
+    check_picture_name(output)
     if count < 1:
         raise UserError(f"--count: expected at least 1, but got {count}")
     config = with_weights_model(composed(words))

@@ -28,6 +28,13 @@ CAN = {
     "vqa": "an answer to a question, one of those that stood in the training data",
     "captioning": "a sentence about a picture",
 }
+CALLS = {
+    "detection": 'detect("photo.jpg", ["{name}"], threshold=0.3)',
+    "instance_segmentation": 'segment("photo.jpg", ["{name}"], threshold=0.3)',
+    "phrase_grounding": 'ground("photo.jpg", "a [dog] on a [red mat]")',
+    "vqa": 'answer("photo.jpg", "what is this?")',
+    "captioning": 'caption("photo.jpg")',
+}
 LIMITS = """\
 - The numbers above are those of the data named here; other pictures, names and phrasings give others. Measure on yours:
   `glipv2 evaluate weights=… data=auto data.path=…`.
@@ -109,7 +116,7 @@ class PublishedModel(
             f"A `{own.model.name}` model of [GLIPv2](https://arxiv.org/abs/2206.05836) with {parameters:.1f} million "
             f"parameters, trained with glipv2 {__version__}.", "",
             "```python", "import glipv2", "", f'model = glipv2.from_pretrained("{repo}")',
-            f'found = model.detect("photo.jpg", ["{names[0]}"], threshold=0.3)', "```", "",
+            f'found = model.{CALLS.get(tasks[0], CALLS["detection"]).format(name=names[0])}', "```", "",
             "## Intended use", "", *(f"- `{task}`: {CAN.get(task, 'a task of its own')}" for task in tasks), "",
             "For research, and as a start for fine-tuning on data of your own.", "",
             "## Data", "", *self._data(), "", f"Its vocabulary: {shown}.", "",

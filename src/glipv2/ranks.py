@@ -193,7 +193,12 @@ def received_job() -> Job:
     """The job from the pipe, in a process that `other_ranks` started; it ends when the first process is gone."""
     job = pickle.load(sys.stdin.buffer)
     assert isinstance(job, Job), "a process of a job reads a job"
-    parent = os.getppid()
+    end_with(os.getppid())
+    return job
+
+
+def end_with(parent: int) -> None:
+    """From now on this process ends when the one that started it, `parent`, is gone: nothing else may tell it."""
 
     def watch() -> None:
         while os.getppid() == parent:
@@ -201,7 +206,6 @@ def received_job() -> Job:
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True, name="parent").start()
-    return job
 
 
 # Processes that others start

@@ -15,11 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
+from filelock import FileLock, Timeout
+
 from glipv2 import __version__
 from glipv2.errors import UserError
 
 ENVIRONMENT = "environment.json"  # where a run was made, and by which words
 CONFIG = "config.yaml"
+LOCK = ".lock"
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,27 @@ def claim_folder(folder: Path) -> Claim:
     made = missing_folders(folder)
     folder.mkdir(parents=True, exist_ok=True)
     return Claim(folder, frozenset(path.name for path in folder.iterdir()), tuple(made))
+
+
+@contextmanager
+def sole_use(folder: Path) -> Iterator[None]:
+    """Keeps other runs out of a folder that is there, also those that begin within the same second.
+
+    UserError where another one works in it. A process that dies, however, lets go of it.
+    """
+    lock = FileLock(folder / LOCK)
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        raise UserError(f"output={folder}: another run works in it; wait for it, or choose another folder") from None
+    except (NotImplementedError, OSError):  # a file system without locks
+        yield
+        return
+    try:
+        yield
+    finally:
+        (folder / LOCK).unlink(missing_ok=True)
+        lock.release()
 
 
 @contextmanager

@@ -34,7 +34,17 @@ from glipv2.preemption import Preemption
 from glipv2.ranks import Job, SameConfig, other_ranks
 from glipv2.report.summary import show_rows
 from glipv2.resuming import checkpoint_to_resume, job_of_sweep, queued_again, run_of, tell_changes
-from glipv2.runs import CONFIG, ENVIRONMENT, claim_folder, environment, write_json, write_metrics, write_text
+from glipv2.runs import (
+    CONFIG,
+    ENVIRONMENT,
+    Claim,
+    claim_folder,
+    environment,
+    sole_use,
+    write_json,
+    write_metrics,
+    write_text,
+)
 from glipv2.saving import LastCheckpoint
 from glipv2.tasks.base import Task
 from glipv2.tracking import end_tracking, label_of, log_facts, log_files, log_summary
@@ -65,7 +75,17 @@ def _claimed(config: TrainConfig, folder: Path, *around: Callback) -> dict[str, 
     if goes_on:
         tell_changes(config, folder)
     # only the run that goes on may be written over; processes that a run starts for more devices claim nothing
-    claim = None if goes_on or getattr(rank_zero_only, "rank", 0) > 0 else claim_folder(folder)
+    if getattr(rank_zero_only, "rank", 0) > 0:
+        return _ended(config, folder, resume, around, None)
+    claim = None if goes_on else claim_folder(folder)
+    with sole_use(folder):
+        return _ended(config, folder, resume, around, claim)
+
+
+def _ended(
+    config: TrainConfig, folder: Path, resume: Path | None, around: Sequence[Callback], claim: Claim | None
+) -> dict[str, float]:
+    """Trains; gives a claim back where nothing worth keeping has come."""
     try:
         return _trained(config, folder, resume, around)
     except BaseException as end:

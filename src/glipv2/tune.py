@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
@@ -16,6 +16,8 @@ from glipv2.models import ModelConfig
 from glipv2.ranges import at_least
 
 log = logging.getLogger(__name__)
+
+UPDATED = ".parametrizations.weight."  # what torch puts between a module and the parts of its parametrized weight
 
 
 @dataclass
@@ -114,16 +116,35 @@ class LoraTuneConfig(TuneConfig):
 class LowRankUpdate(nn.Module):
     """weight + alpha / rank · B A, equal to the weight at the start (B is 0)."""
 
+    scale: Tensor
+
     def __init__(self, weight: Tensor, rank: int, alpha: float) -> None:
         super().__init__()
         rows, columns = weight.shape
         rank = min(rank, rows, columns)
         self.down = nn.Parameter(torch.randn(rank, columns) / columns**0.5)
         self.up = nn.Parameter(torch.zeros(rows, rank))
-        self.scale = alpha / rank
+        self.register_buffer("scale", torch.tensor(alpha / rank))  # a checkpoint's tensors say all of the update
 
     def forward(self, weight: Tensor) -> Tensor:
-        return weight + self.scale * (self.up @ self.down)
+        return _updated(weight, self.up, self.down, self.scale)
+
+
+def _updated(weight: Tensor, up: Tensor, down: Tensor, scale: Tensor) -> Tensor:
+    return weight + scale * (up @ down)
+
+
+def plain_weights(tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """The tensors of a model without low-rank updates, from a checkpoint that was written while they were trained."""
+    found: dict[str, Tensor] = {}
+    for name, tensor in tensors.items():
+        place, mark, part = name.partition(UPDATED)
+        if not mark:
+            found[name] = tensor
+        elif part == "original":
+            up, down, scale = (tensors[f"{place}{mark}0.{own}"] for own in ("up", "down", "scale"))
+            found[f"{place}.weight"] = _updated(tensor, up, down, scale)
+    return found
 
 
 def _linear_maps(task: nn.Module, prefixes: Sequence[str]) -> Iterable[nn.Linear]:

@@ -44,12 +44,12 @@ class LineFile:
 
     def add(self, records: Iterable[Mapping[str, Any]]) -> None:
         """Appends a batch, and waits until it is on the disk."""
-        with self.path.open("a", encoding="utf-8") as file:
+        with self.path.open("a", encoding="utf-8", errors="surrogatepass") as file:  # names that are no UTF-8
             file.writelines(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
             file.flush()
             os.fsync(file.fileno())
 
     def read(self) -> Iterator[dict[str, Any]]:
         """Every line."""
-        with self.path.open(encoding="utf-8") as file:
+        with self.path.open(encoding="utf-8", errors="surrogatepass") as file:
             yield from map(json.loads, file)

@@ -45,7 +45,8 @@ def predict_video(config: PredictConfig, predictor: Predictor, task: str, reques
     partial = output / ".partial_video"
     with opened_video(source) as video, output_folder(output):
         try:
-            partial.mkdir(exist_ok=True)
+            shutil.rmtree(partial, ignore_errors=True)  # of a command that was killed
+            partial.mkdir()
             summary, size = _work(config, predictor, task, request, video, partial)
             facts = {"file_name": source.name, "height": size[0], "width": size[1], "frames": summary.frames}
             about = {**facts, "rate": float(video.rate), "every": config.every}

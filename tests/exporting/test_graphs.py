@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.export import Dim
 from torch.testing import assert_close
 from torchvision.ops import deform_conv2d
@@ -15,10 +15,11 @@ from torchvision.ops import deform_conv2d
 from glipv2.errors import UserError
 from glipv2.exporting.graphs import DetectorGraph, TextGraph, plain_operations, sampled_convolution
 from glipv2.exporting.parity import ParityRow, vocabularies_for
-from glipv2.exporting.session import OnnxDetector, level_sizes
+from glipv2.exporting.session import ExportedGraphs, OnnxDetector, level_sizes
 from glipv2.exporting.writing import export, refuse_drift
 from glipv2.models.image import ImageEncoderConfig
 from glipv2.models.swin import PadThenShiftBlock
+from glipv2.remembered_prompts import MOST
 from glipv2.structures import ImageBatch, TextBatch, Vocabulary
 from glipv2.tasks.detection import DetectionTask
 
@@ -98,3 +99,17 @@ def test_traced_windows_of_a_swin_keep_batch_and_sides_open() -> None:
     for size in ((3, 24, 32), (1, 56, 56), (2, 56, 40), (1, 8, 8)):  # with and without padding
         maps = torch.randn(*size, 24)
         assert_close(recorded(maps), blocks(maps), atol=1e-5, rtol=1e-5)
+
+
+def test_the_tokens_of_ever_other_prompts_are_not_kept_for_ever() -> None:
+    calls: list[int] = []
+
+    def text(ids: Tensor, mask: Tensor) -> tuple[Tensor]:
+        calls.append(int(ids[0, 0]))
+        return (ids.float(),)
+
+    graphs = ExportedGraphs(text, text)
+    for number in (*range(MOST + 1), MOST, 0):
+        ids = torch.full((1, 4), number)
+        assert graphs.tokens(TextBatch(ids, torch.ones_like(ids, dtype=torch.bool)))[0, 0] == number
+    assert calls == [*range(MOST + 1), 0]  # the first had to go

@@ -23,11 +23,12 @@ QUICK = ("trainer.max_steps=2", "trainer.progress=false", "trainer.accelerator=c
 
 @pytest.fixture
 def weights(task: DetectionTask, tmp_path: Path) -> Path:
-    """Of a tiny model that no preset describes."""
-    (tmp_path / "old").mkdir()
+    """Of a tiny model that no preset describes, in a folder whose name means something to Hydra."""
+    folder = tmp_path / "old, (1) a=b"
+    folder.mkdir()
     record = record_of(task.model_config, task.config, Vocabulary(("red circle",)))
-    save_weights(tmp_path / "old" / WEIGHTS_FILE, task.state_dict(), record)
-    return tmp_path / "old"
+    save_weights(folder / WEIGHTS_FILE, task.state_dict(), record)
+    return folder
 
 
 def test_the_plan_says_ten_things_and_trains_nothing(weights: Path, tmp_path: Path, glipv2: Command) -> None:
@@ -55,22 +56,51 @@ def test_the_plan_says_ten_things_and_trains_nothing(weights: Path, tmp_path: Pa
 
 @pytest.mark.slow
 def test_a_file_of_boxes_becomes_weights_that_predict(weights: Path, tmp_path: Path, glipv2: Command) -> None:
-    path = write_photos(tmp_path / "photos")
-    words = (f"data={path}", f"weights={weights}", "output=new", f"keep={path}", "tune=lora", *QUICK)
+    path = write_photos(tmp_path / "photos, (2) c=d")
+    output = "new (3), e=f"
+    words = (f"data={path}", f"weights={weights}", f"output={output}", f"keep={path}", "tune=lora", *QUICK)
     ended = glipv2(tmp_path, "finetune", *words, "data.batch_size=2")
     assert ended.code == 0, ended.err
-    new, old = load_file(tmp_path / "new" / WEIGHTS_FILE), load_file(weights / WEIGHTS_FILE)
+    new, old = load_file(tmp_path / output / WEIGHTS_FILE), load_file(weights / WEIGHTS_FILE)
     assert new.keys() == old.keys()
     assert not torch.equal(new["core.fusion.layers.0.text.query.weight"], old["core.fusion.layers.0.text.query.weight"])
-    retention = json.loads((tmp_path / "new/evaluation/val/retention.json").read_text())
+    retention = json.loads((tmp_path / output / "evaluation/val/retention.json").read_text())
     assert {"before", "after"} <= retention["detection/box_ap"].keys()
-    assert (tmp_path / "new/evaluation/kept/retention.json").is_file()
+    assert (tmp_path / output / "evaluation/kept/retention.json").is_file()
     last = shlex.split(ended.out.splitlines()[-1].partition(":")[2])
     assert last[:2] == ["glipv2", "predict"]
     found = glipv2(tmp_path, *last[1:], "threshold=0")
     assert found.code == 0, found.err
     content = json.loads((tmp_path / "predictions/predictions.json").read_text())
     assert content["categories"] == [{"id": 5, "name": "thing"}]
+    from_checkpoint = glipv2(
+        tmp_path, *last[1:], "threshold=0", f"weights={output}/checkpoints/last.ckpt", "output=of_checkpoint"
+    )
+    assert from_checkpoint.code == 0, from_checkpoint.err
+    assert json.loads((tmp_path / "of_checkpoint/predictions.json").read_text()) == content
+
+
+def test_a_plan_of_the_first_images_is_for_them(weights: Path, tmp_path: Path, glipv2: Command) -> None:
+    path = write_photos(tmp_path / "photos")
+    words = (f"data={path}", f"weights={weights}", "data.first=1", "trainer.progress=false", "--plan")
+    ended = glipv2(tmp_path, "finetune", *words)
+    assert ended.code == 0, ended.err
+    assert "1 images to train on, 1 to validate on" in ended.out
+    assert "data.batch_size=1 " in ended.out.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("keep", "message"),
+    [("nope.json", "keep=nope.json does not exist"), ("empty", "keep=empty: ")],
+)
+def test_what_is_to_be_kept_is_looked_at_before_the_training(
+    weights: Path, tmp_path: Path, glipv2: Command, keep: str, message: str
+) -> None:
+    path = write_photos(tmp_path / "photos")
+    (tmp_path / "empty").mkdir()
+    ended = glipv2(tmp_path, "finetune", f"data={path}", f"weights={weights}", f"keep={keep}", "--plan")
+    assert ended.code == 2
+    assert message in ended.err
 
 
 @pytest.mark.parametrize(

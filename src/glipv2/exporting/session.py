@@ -15,6 +15,7 @@ from glipv2.errors import UserError
 from glipv2.inference import Predictor
 from glipv2.models import ModelConfig
 from glipv2.models.heads.selection import ScoredBoxes, candidate_boxes, joined, select
+from glipv2.remembered_prompts import MOST
 from glipv2.structures import DetectionBatch, Detections, ImageBatch, PromptBatch, RegionOutputs, TextBatch, Vocabulary
 from glipv2.tasks.detection import DetectionConfig
 from glipv2.tasks.grounding import image_by_image, in_original
@@ -88,6 +89,8 @@ class ExportedGraphs:
         """[B, L] ids to [B, L, T]."""
         key = text.token_ids.numpy().tobytes() + text.token_mask.numpy().tobytes()
         if key not in self._tokens:
+            while len(self._tokens) >= MOST:
+                self._tokens.pop(next(iter(self._tokens)))
             (self._tokens[key],) = self.text(text.token_ids, text.token_mask)
         return self._tokens[key]
 

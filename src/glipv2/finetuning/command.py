@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import shlex
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -20,6 +21,7 @@ from glipv2.checking.terminal import progress_bar
 from glipv2.checkpoints import Checkpoint, read_checkpoint, with_weights_model
 from glipv2.config import SCHEMAS
 from glipv2.data.prompts import PromptComposer, PromptConfig
+from glipv2.data.sources import AutoData
 from glipv2.errors import UserError, nearest
 from glipv2.evaluate import open_data
 from glipv2.finetuning.facts import DataFacts, read_facts, whole_data, whole_number
@@ -33,6 +35,7 @@ from glipv2.train import build_task
 log = logging.getLogger(__name__)
 
 MEASURED = 3  # batches of two images
+SHAPES = "shapes"  # what to keep, where it is no path
 Run = Callable[[str, Sequence[str]], None]  # a command and its words
 
 
@@ -67,17 +70,18 @@ def planned(request: FinetuneRequest, console: Console) -> Plan:
         facts = read_facts(data, start.model.tokenizer.build(), progress)
     _refuse_errors(facts)
     task = _task(request.given, facts)
+    if request.keep and request.keep != SHAPES:
+        _check_kept(request.keep, task.value)
     anew = _parts_anew(start, task.value)
     tune = _tune(request.given, facts, task.value, start, bool(anew))
     output = request.output or f"runs/finetuned/{Path(facts.data.path or '').stem}_{time.strftime('%Y-%m-%d_%H-%M-%S')}"
-    first = [f"output={output}", f"name={Path(output).name}", *first_words(facts, request.weights, task, tune)]
+    first = [f"output={output}", f"name={_as_name(output)}", *first_words(facts, request.weights, task, tune)]
     given = {key: value for key, value in request.given.items() if key not in ("task", "tune")}
     device = torch.device(_device(given))
-    cost = None if whole_number(given, "data.batch_size") else _measured(merged(first, given), start, device)
+    wanted = whole_number(given, "data.batch_size")
+    cost = None if wanted else _measured(merged(first, given), start, min(2, facts.train_images), device)
     free = free_memory(device)
-    batch = whole_number(given, "data.batch_size") or fitting_batch(
-        _known(cost), free, facts.train_images, wanted_batch(facts.train_images)
-    )
+    batch = wanted or fitting_batch(_known(cost), free, facts.train_images, wanted_batch(facts.train_images))
     steps = whole_number(given, "trainer.max_steps") or None
     length = chosen_length(facts.train_images, tune.value, batch, steps)
     if "trainer.val_every" in given:
@@ -90,6 +94,24 @@ def planned(request: FinetuneRequest, console: Console) -> Plan:
         facts, request.weights, start.model.name, start.task.name, parameters, anew, task, tune, length, cost, free,
         output, tuple(words),
     )  # fmt: skip
+
+
+def _check_kept(path: str, task: str) -> None:
+    """UserError now for what could be evaluated on only after the training."""
+    if not Path(path).expanduser().exists():
+        raise UserError(f"keep={path} does not exist; give data to validate on, or {SHAPES} (seen from {Path.cwd()})")
+    data = AutoData(path=path)
+    needs = SCHEMAS["task"][task]().needs
+    try:
+        data.check_needs(needs, ["val"], f"task={task}")
+        data.dataset("val", needs)
+    except UserError as error:
+        raise UserError(f"keep={path}: {error}") from error
+
+
+def _as_name(output: str) -> str:
+    """The run's name: its folder's, without what the command line and trackers take for something else."""
+    return re.sub(r"[^\w.-]+", "_", Path(output).name).strip("_") or "finetuned"
 
 
 def _known(cost: StepCost | None) -> StepCost:
@@ -155,9 +177,9 @@ def _device(given: Mapping[str, str]) -> str:
     return pick_device({"gpu": "cuda"}.get(wanted, wanted))
 
 
-def _measured(words: Sequence[str], start: Checkpoint, device: torch.device) -> StepCost:
-    """A few steps as training will make them, on two images each."""
-    config = with_weights_model(composed([*words, "data.batch_size=2", "data.workers=0"]))
+def _measured(words: Sequence[str], start: Checkpoint, batch: int, device: torch.device) -> StepCost:
+    """A few steps as training will make them, on two images each where there are two."""
+    config = with_weights_model(composed([*words, f"data.batch_size={batch}", "data.workers=0"]))
     with hushed("glipv2"):
         data = open_data(config.task, config.model, config.data, train=True, split="val")
         task = build_task(config, start, data.answers)
@@ -177,7 +199,7 @@ def measure(plan: Plan, request: FinetuneRequest, run: Run) -> None:
     print("before and after, on the new data:", flush=True)
     run("evaluate", [*both, *data, *trainer])
     if request.keep:
-        kept = ["data=shapes"] if request.keep == "shapes" else ["data=auto", f"data.path={request.keep}"]
+        kept = [f"data={SHAPES}"] if request.keep == SHAPES else ["data=auto", f"data.path={request.keep}"]
         print(f"before and after, on what is to be kept ({request.keep}):", flush=True)
         run("evaluate", [*both, *kept, f"output={plan.output}/evaluation/kept", *trainer])
 

@@ -63,7 +63,8 @@ class DataFacts:
         """How many pictures are trained on."""
         if self.few is not None:
             return self.few
-        return self.train.images - self.val_images if self.val is None else self.train.images
+        whole = self.train.images - self.val_images if self.val is None else self.train.images
+        return min(whole, self.data.first) if self.data.first else whole
 
     @property
     def val_images(self) -> int:
@@ -84,6 +85,7 @@ def whole_data(path: str, given: Mapping[str, str]) -> AutoData:
     policy = given.get("data.on_error", "raise")
     data = AutoData(path=str(_only_file(place)), images=given.get("data.images"), on_error=policy)
     data.shots, data.shots_seed = (whole_number(given, f"data.{key}") for key in ("shots", "shots_seed"))
+    data.first = whole_number(given, "data.first")
     for split in ("train", "val", "test"):
         own = getattr(data, split)
         own.path, own.images = given.get(f"data.{split}.path"), given.get(f"data.{split}.images")

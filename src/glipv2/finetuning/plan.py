@@ -109,7 +109,7 @@ class Plan:
         split = f", held out by name ({facts.data.holdout:g})" if facts.val is None else ""
         return (
             f"{facts.data.path} is {facts.format} ({facts.why}): {facts.train_images} images to train on"
-            f"{f' ({facts.data.shots} boxes of each name)' if facts.few is not None else ''}, "
+            f"{f' ({facts.data.shots} boxes of each name)' if facts.data.shots else ''}, "
             f"{facts.val_images} to validate on{split}"
         )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import singledispatch
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -24,6 +25,7 @@ HEADING_SIZE = 15
 PAPER, INK = (255, 255, 255), (34, 38, 44)
 LONGEST_SIDE = 1280  # of a panel: photographs from a camera would make galleries of many megabytes
 GAP = 8  # pixels around the pictures of a contact sheet
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 
 
 def side_by_side(
@@ -90,6 +92,12 @@ def _(found: Answers, truth: ImageTruth, panel: Image.Image, threshold: float) -
     shown = [answer.question for answer in found.above(threshold).answers]
     left = draw_lines(drawn_phrases(panel, truth, truth.questions), right)
     return left, draw_lines(draw_texts(panel, shown, panel.width / found.image_size[1]), said)
+
+
+def check_picture_name(path: Path) -> None:
+    """UserError for a file name by which no picture can be saved."""
+    if path.suffix.lower() not in SUFFIXES:
+        raise UserError(f"expected a picture's name ({', '.join(SUFFIXES)}), but got '{path}'")
 
 
 def contact_sheet(pictures: Sequence[Image.Image], columns: int) -> Image.Image:
