@@ -277,7 +277,10 @@ def _pairs(value: Sequence[Any]) -> list[Span]:
 def photo_arrays(
     task: DetectionTask, path: Path, names: Sequence[str], tokenizer: TokenizerConfig
 ) -> tuple[dict[str, NDArray[Any]], Detections]:
-    """What the model gets of a photo file when a user asks for names, and what the user gets."""
+    """What the model gets of a photo file when a user asks for names, and what the user gets.
+
+    Its far corners name last pixels again where the weights do, as the released code leaves them.
+    """
     dtype = task.regions.words.weight.dtype
     task.model_config = replace(task.model_config, tokenizer=tokenizer)
     seen: dict[str, NDArray[Any]] = {}
@@ -301,4 +304,6 @@ def photo_arrays(
     finally:
         for hook in hooks:
             hook.remove()
+    last = float(task.regions.config.boxes.last_pixels)
+    found = replace(found, boxes=found.boxes - found.boxes.new_tensor([0.0, 0.0, last, last]))
     return {name: seen[name] for name in ("input_ids", "resized_shape", "padded_shape", "input_sample")}, found

@@ -222,7 +222,7 @@ def cut_glip_model() -> ModelConfig:
         fusion=FusionConfig(
             layers=2, attention_width=32, heads=2, text_heads=2, text_feedforward=32, reread_offsets=True
         ),
-        regions=RegionHeadConfig(inclusive_boxes=True),
+        regions=RegionHeadConfig(inclusive_boxes=True, last_pixels=True),
     )
 
 

@@ -38,7 +38,7 @@ from glipv2.models.swin import PadThenShiftBlock
 from glipv2.models.text import TextEncoder
 from glipv2.pixels import PixelConfig
 from glipv2.structures import BoxConvention, Instances, Prompt, RegionOutputs, TextBatch
-from glipv2.tasks import grounding
+from glipv2.structures import boxes as box_arithmetic
 from glipv2.tasks.detection import DetectionTask
 
 TOLERANCE = 1e-5
@@ -85,7 +85,10 @@ def test_the_released_slips_are_off_until_weights_bring_them() -> None:
         assert (model.fusion.reread_offsets, model.regions.inclusive_boxes) == (False, False)
     assert BoxConvention() == BoxConvention(inclusive=False)
     released = released_model("glip_t")
-    assert (released.fusion.reread_offsets, released.regions.boxes) == (True, BoxConvention(inclusive=True))
+    assert (released.fusion.reread_offsets, released.regions.boxes) == (
+        True,
+        BoxConvention(inclusive=True, last_pixels=True),
+    )
 
 
 def test_train_and_eval_give_the_module_back(small: DetectionTask) -> None:
@@ -348,7 +351,7 @@ def text_padding_read_by_the_encoder(patch: Patch) -> None:
 
 
 def boxes_left_in_the_resized_picture(patch: Patch) -> None:
-    patch.setattr(grounding, "scale_boxes", lambda boxes, from_size, to_size: boxes)
+    patch.setattr(box_arithmetic, "scale_boxes", lambda boxes, from_size, to_size: boxes)
 
 
 @pytest.mark.parametrize(
@@ -362,6 +365,7 @@ def boxes_left_in_the_resized_picture(patch: Patch) -> None:
         (text_padding_unmasked, "scores"),
         (text_padding_read_by_the_encoder, "scores"),
         (boxes_left_in_the_resized_picture, "boxes"),
+        (exclusive("leaving"), "boxes"),
     ],
 )
 def test_a_trap_around_the_model_shows_in_the_photo_case(

@@ -225,7 +225,7 @@ def test_info_tells_everything_about_a_released_file(glipv2: Command, glip: Path
     out = done(glipv2(tmp_path, "weights", "info", "glip.pth"))
     lines = {line[:12].strip(): line[13:] for line in out.splitlines()}
     assert lines["kind"] == "released GLIP-T"
-    assert lines["model"] == "glip_t (reread offsets: yes, inclusive boxes: yes, blue first: yes)"
+    assert lines["model"] == "glip_t (reread offsets: yes, inclusive boxes: yes, last pixels: yes, blue first: yes)"
     assert lines["task"] == "detection"
     assert lines["vocabulary"].startswith("80 names: person, bicycle, car,")
     assert lines["taken from"] == "'model'; also in the file: model_ema, optimizer, iteration"

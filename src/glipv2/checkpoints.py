@@ -116,7 +116,7 @@ def released_model(preset: str) -> ModelConfig:
             model.text, pretrained=False, weights=None, options={"vocab_size": BERT_PIECES, **model.text.options}
         ),
         fusion=replace(model.fusion, reread_offsets=True),
-        regions=replace(model.regions, inclusive_boxes=True),
+        regions=replace(model.regions, inclusive_boxes=True, last_pixels=True),
     )
 
 

@@ -187,6 +187,7 @@ def _of_checkpoint(checkpoint: Checkpoint) -> dict[str, str]:
     facts = {
         "reread offsets": model.fusion.reread_offsets,
         "inclusive boxes": model.regions.inclusive_boxes,
+        "last pixels": model.regions.last_pixels,
         "blue first": model.pixels.bgr,
     }
     more = ", …" if len(names) > NAMES_SHOWN else ""

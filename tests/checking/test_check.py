@@ -14,12 +14,19 @@ from checked import checked, codes, only, report_of, written
 from coco_file import HEIGHT, WIDTH, good
 from PIL import Image
 from split_files import captions, grounding
+from tokenizers import Tokenizer as Backend
+from tokenizers.models import BPE
+from tokenizers.pre_tokenizers import ByteLevel
 
 import glipv2
 from glipv2.checking.findings import CODE_OF_KIND, CODES
 from glipv2.checking.opening import Input
+from glipv2.checking.texts import long_texts
 from glipv2.data import pictures
 from glipv2.data.pictures import PictureFacts, PictureJob, read_pictures
+from glipv2.data.truths import described
+from glipv2.structures import Caption, Instances
+from glipv2.tokenizer import Tokenizer
 
 
 def with_boxes(*boxes: list[float]) -> dict[str, Any]:
@@ -129,6 +136,18 @@ def test_captions_longer_than_the_model_reads_are_an_error(folder: Path) -> None
     content["annotations"][0]["caption"] = "dog " * 300
     assert "300" not in only(report_of(folder, content), "E404").place
     assert "has 302 tokens, the model reads 256" in only(report_of(folder, content), "E404").what
+
+
+def test_texts_are_counted_in_tokens_where_a_character_is_several() -> None:
+    signs = {sign: place for place, sign in enumerate(["<pad>", "<unk>", *sorted(ByteLevel.alphabet())])}
+    backend = Backend(BPE(vocab=signs, merges=[], unk_token="<unk>"))
+    backend.pre_tokenizer = ByteLevel(add_prefix_space=False)
+    caption = Caption("草の上の犬と赤いボール")
+    truth = described(1, "a.png", (HEIGHT, WIDTH), Instances.empty(), (caption,))
+    (finding,) = long_texts(truth, Tokenizer(backend, 32), "a.json")
+    assert finding.code == "E404"
+    assert "has 33 tokens, the model reads 32" in finding.what
+    assert not list(long_texts(truth, Tokenizer(backend, 33), "a.json"))
 
 
 def test_a_span_that_cuts_a_word_is_a_warning_and_one_of_blanks_an_error(folder: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 from checked import checked, codes, written
 from coco_file import good
 from formats import detection_lines, grounding_lines, write_lines, write_pictures
+from protocol_files import lvis, write_images
 from split_files import captions, grounding
 
 from glipv2.checking.fixing import FileChange, fix
@@ -53,6 +54,43 @@ def test_an_image_that_is_missing_or_broken_goes_with_its_annotations(folder: Pa
     assert [image["id"] for image in clean["images"]] == [3]
     assert [one["id"] for one in clean["annotations"]] == [1, 3]
     assert sorted(change.place for change in changes) == ["annotations[1] (id 2)", "images[0] (id 7)", "images[2]"]
+
+
+@pytest.mark.parametrize("name", ["./a.png", "deep/../a.png", "{folder}/images/a.png"])
+def test_a_broken_picture_is_removed_however_its_name_is_written(folder: Path, name: str) -> None:
+    content = good()
+    content["images"][0]["file_name"] = name.format(folder=folder)
+    (folder / "images" / "a.png").write_bytes(b"no picture")
+    clean, changes = fixed(folder, content)
+    assert [image["id"] for image in clean["images"]] == [3, 2**40]
+    assert [change.place for change in changes] == ["images[0]", "annotations[1] (id 2)"]
+
+
+def test_a_broken_picture_that_only_its_address_names_is_removed(tmp_path: Path) -> None:
+    images = write_images(tmp_path / "images" / "val2017")
+    (images / "2.png").write_bytes(b"no picture")
+    clean, changes = fixed(tmp_path, lvis())
+    assert [image["id"] for image in clean["images"]] == [1, 3, 4, 5]
+    assert 2 not in {one["image_id"] for one in clean["annotations"]}
+    assert changes[0] == FileChange(
+        str(tmp_path / "instances.json"), "images[1]", "removed: its picture val2017/2.png is of no use"
+    )
+
+
+def test_a_broken_picture_is_removed_that_lies_where_archives_unpack_to(tmp_path: Path) -> None:
+    names = [f"objects365_v1_0000000{number}.jpg" for number in (1, 2)]
+    write_pictures(tmp_path / "images", tuple(f"patch8/{name}" for name in names))
+    (tmp_path / "images" / "patch8" / names[0]).write_bytes(b"no picture")
+    content = good()
+    content["images"] = [
+        {"id": one, "file_name": f"images/v1/patch8/{name}", "width": 40, "height": 20}
+        for one, name in zip((7, 3), names, strict=True)
+    ]
+    content["annotations"] = [{**row, "bbox": [1, 2, 10, 10], "segmentation": []} for row in content["annotations"]]
+    clean, changes = fixed(tmp_path, content)
+    assert [image["id"] for image in clean["images"]] == [3]
+    assert [one["id"] for one in clean["annotations"]] == [1, 3]
+    assert f"its picture patch8/{names[0]} is of no use" in changes[0].what
 
 
 def test_ids_that_occur_twice_are_given_anew(folder: Path) -> None:
@@ -114,16 +152,34 @@ def test_a_file_of_which_nothing_is_left_is_said_so(folder: Path) -> None:
 def fixed_lines(folder: Path, lines: list[Any]) -> tuple[list[Any], list[FileChange]]:
     """The cleaned ODVG lines, blank ones None, and the changes."""
     source = Input("train", write_lines(folder / "lines.jsonl", lines), write_pictures(folder / "images"))
-    changes = fix([source], {}, folder / "clean")
+    changes = fix([source], checked(source).broken, folder / "clean")
     again = checked(Input("train", folder / "clean" / "lines.jsonl", folder / "images"))
     assert not again.findings.errors, [str(finding) for finding in again.findings.shown]
-    rows = (folder / "clean" / "lines.jsonl").read_text().splitlines()
+    rows = (folder / "clean" / "lines.jsonl").read_text().removesuffix("\n").split("\n")
     return [json.loads(row) if row else None for row in rows], changes
 
 
 @pytest.mark.parametrize("lines", [detection_lines(), grounding_lines()], ids=["detection", "grounding"])
 def test_good_lines_are_copied_as_they_are(tmp_path: Path, lines: list[Any]) -> None:
     assert fixed_lines(tmp_path, lines) == (lines, [])
+
+
+@pytest.mark.parametrize("mark", ["\u2028", "\u0085", "\u2029"])
+def test_marks_that_end_no_line_for_readers_cut_none(tmp_path: Path, mark: str) -> None:
+    lines = detection_lines()
+    lines[0]["detection"]["instances"][0]["category"] = f"dog{mark}of two lines"
+    text = [json.dumps(line, ensure_ascii=False) for line in lines]
+    assert mark in text[0]
+    assert fixed_lines(tmp_path, [text[0], "{no json", text[1]])[0] == [lines[0], None, lines[1]]
+
+
+def test_a_line_of_a_broken_picture_is_removed(tmp_path: Path) -> None:
+    lines = detection_lines()
+    lines[0]["filename"] = "./8.png"
+    (write_pictures(tmp_path / "images") / "8.png").write_bytes(b"no picture")
+    clean, changes = fixed_lines(tmp_path, [lines[0], {**detection_lines()[0], "filename": "7.png"}, lines[1]])
+    assert [row and row["filename"] for row in clean] == [None, "7.png", "9.png"]
+    assert [change.place for change in changes] == ["line 1"]
 
 
 def test_faulty_items_and_lines_are_removed(tmp_path: Path) -> None:

@@ -33,6 +33,13 @@ def source(first: int, count: int, weight: float = 1.0, size: int = 2) -> Source
     return Source(loader, order, weight)
 
 
+def resumed(sources: Mapping[str, Source], state: Mapping[str, Any], done: int | None = None) -> TrainingStream:
+    """A stream that goes on where a state is."""
+    later = TrainingStream(sources, 0, 999, lambda: state["batches"] if done is None else done)
+    later.load_state_dict(state)
+    return later
+
+
 def stream(sources: Mapping[str, Source], length: int, done: int = 0, seed: int = 0) -> TrainingStream:
     return TrainingStream(sources, seed, length, lambda: done)
 
@@ -87,7 +94,7 @@ def test_a_resumption_with_another_batch_size_goes_on_at_the_same_sample() -> No
     done = 0
     first = TrainingStream({"a": source(0, 12, size=2)}, 0, 99, lambda: 4)
     state = first.state_dict()
-    assert state == {"batches": 4, "samples": 8}
+    assert state == {"batches": 4, "steps": 4, "places": {"a": [0, 8]}}
     done = 4
     later = TrainingStream({"a": source(0, 12, size=4)}, 0, 99, lambda: done)
     later.load_state_dict(state)
@@ -95,4 +102,40 @@ def test_a_resumption_with_another_batch_size_goes_on_at_the_same_sample() -> No
     passed = [value for batch in itertools.islice(stream({"a": source(0, 12, size=2)}, 9), 4) for value in batch]
     assert sorted(passed + rest) == list(range(12))
     done = 5
-    assert later.state_dict() == {"batches": 5, "samples": 12}
+    assert later.state_dict() == {"batches": 5, "steps": 5, "places": {"a": [1, 0]}}
+
+
+@pytest.mark.parametrize(("done", "size", "later", "begin"), [
+    (20, 4, 2, 50), (21, 4, 2, 52), (52, 2, 4, 21), (54, 2, 4, 22), (9, 1, 4, 2), (21, 4, 3, 31),
+])  # fmt: skip
+def test_a_resumption_with_another_batch_size_stays_in_its_pass(done: int, size: int, later: int, begin: int) -> None:
+    """Passes of 10 samples drop a rest of 2 with batches of 4, and none with batches of 2."""
+    state = TrainingStream({"a": source(0, 10, size=size)}, 0, 999, lambda: done).state_dict()
+    own = source(0, 10, size=later)
+    assert list(itertools.islice(resumed({"a": own}, state), 7)) == list(
+        itertools.islice(stream({"a": source(0, 10, size=later)}, 999, begin), 7)
+    )
+
+
+def test_every_task_goes_on_in_its_own_pass() -> None:
+    def tasks(size: int) -> dict[str, Source]:
+        return {"a": source(0, 10, 3.0, size), "b": source(100, 7, size=size)}
+
+    first = TrainingStream(tasks(4), 0, 999, lambda: 40)
+    state = first.state_dict()
+    passed = Counter(task for task, _ in drawn(stream(tasks(4), 40), 40))
+    assert state["places"] == {"a": [passed["a"] // 2, passed["a"] % 2 * 4], "b": [passed["b"], 0]}
+    later = drawn(resumed(tasks(2), state), 20)
+    for name, begin in (("a", passed["a"] // 2 * 5 + passed["a"] % 2 * 2), ("b", passed["b"] * 3)):
+        own = [batch for task, batch in later if task == name]
+        assert own == list(itertools.islice(stream({name: tasks(2)[name]}, 999, begin), len(own)))
+    again = resumed(tasks(2), state, done=45).state_dict()  # and later with that size
+    assert drawn(resumed(tasks(2), again), 15) == later[5:]
+
+
+@pytest.mark.parametrize("size", [2, 4])
+def test_checkpoints_that_tell_samples_alone_are_still_read(size: int) -> None:
+    later = resumed({"a": source(0, 10, size=size)}, {"batches": 6, "samples": 12})
+    expected = list(itertools.islice(stream({"a": source(0, 10, size=size)}, 999, 12 // size), 9))
+    assert list(itertools.islice(later, 9)) == expected
+    assert resumed({"a": source(0, 10, size=size)}, later.state_dict()).state_dict() == later.state_dict()

@@ -44,6 +44,14 @@ def test_it_goes_on_anywhere_as_if_it_had_never_stopped() -> None:
         assert batches(later, 20 - start) == whole[start:]
 
 
+def test_a_place_is_found_again_with_another_batch_size() -> None:
+    four, two = TrainingOrder(10, 4, "0"), TrainingOrder(10, 1, "0", rank=1, world=2)
+    assert [four.place_of(number) for number in (0, 1, 2, 20)] == [(0, 0), (0, 4), (1, 0), (10, 0)]
+    assert [two.number_at(*four.place_of(number)) for number in (0, 1, 2, 20)] == [0, 2, 5, 50]
+    assert [four.number_at(0, taken) for taken in (3, 4, 7, 8, 9)] == [0, 1, 1, 2, 2]
+    assert [four.number_at(*four.place_of(number)) for number in range(9)] == list(range(9))
+
+
 @pytest.mark.parametrize(("world", "size"), [(2, 2), (4, 1)])
 def test_processes_share_the_batches_of_one(world: int, size: int) -> None:
     one = batches(TrainingOrder(22, 4, "3"), 12)

@@ -90,13 +90,39 @@ def test_an_image_without_objects_can_be_mirrored_and_resized() -> None:
         (("a dog on the left",), True),
         (("The RIGHTMOST cup",), True),
         (("what is right of the dog?",), True),
+        (("turn_left 2", "keep-right"), True),
+        (("LeftTurn",), True),
+        (("leftTurn",), True),
+        (("turnRight",), True),
+        (("LEFT_ARROW",), True),
+        (("lft guy",), True),
+        (("man on the rt",), True),
+        (("lefty",), True),
+        (("leftest chair",), True),
+        (("topleft",), True),
+        (("right2",), True),
         (("a bright leftover dog",), False),
+        (("copyright", "a cleft rock", "BRIGHT and upright", "LEFTOVER", "a Wright", "art cart", "EndLeftover"), False),
         ((), False),
     ],
 )
 def test_a_text_that_tells_sides_is_found(texts: tuple[str, ...], told: bool) -> None:
     assert mentions_side(sample(captions=tuple(Caption(text) for text in texts))) is told
     assert mentions_side(sample(questions=tuple(Question(text, ("yes",)) for text in texts))) is told
+
+
+def test_nothing_is_mirrored_where_a_class_name_tells_a_side(caplog: pytest.LogCaptureFixture) -> None:
+    class Signs(Samples):
+        vocabulary = Vocabulary(("stop", "turn_left", "bus"))  # negatives stand in the prompt too
+
+    with caplog.at_level("INFO"):
+        signs = ExampleDataset(Signs((sample(),)), PIXELS, AugmentConfig(flip=1.0))
+    assert "no picture is mirrored: 1 class names say left or right, as 'turn_left'" in caplog.text
+    for _ in range(20):
+        example = signs[0]
+        assert example.instances.boxes[0].tolist() == [10, 20, 30, 50]
+        assert example.instances.masks is not None
+        assert torch.equal(example.instances.masks, sample().instances.masks)
 
 
 def test_flips_happen_as_often_as_asked_and_never_under_a_text_with_sides() -> None:
@@ -218,6 +244,16 @@ def test_colour_jitter_changes_pixels_and_no_box() -> None:
     example = examples(AugmentConfig(flip=0.0, color=0.5))[0]
     assert not torch.equal(example.image, sample().image)
     assert torch.equal(example.instances.boxes, sample().instances.boxes)
+
+
+def test_a_box_a_pixel_past_the_border_is_cut_and_not_dropped() -> None:
+    own = sample()
+    own.instances.boxes[0] = torch.tensor([-1.0, 20, 30, HEIGHT + 1])  # as Flickr30k's, which count from 1
+    example = examples(AugmentConfig(flip=0.0, color=0.5), own)[0]
+    assert example.instances.labels.tolist() == [0, 1, 2]
+    assert example.instances.boxes[0].tolist() == [0, 20, 30, HEIGHT]
+    for kept in (example.truth, examples(None, own)[0].instances):
+        assert kept.boxes[0].tolist() == [-1, 20, 30, HEIGHT + 1]
 
 
 def test_what_is_drawn_follows_torchs_seed() -> None:

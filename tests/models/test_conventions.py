@@ -8,12 +8,13 @@ from glipv2.checkpoints import released_model
 from glipv2.config import model_preset
 from glipv2.models import ModelConfig
 from glipv2.models.conventions import starting_from
+from glipv2.structures import BoxConvention
 
 
 def test_imported_weights_bring_the_released_slips_into_the_run() -> None:
     model, said = starting_from(model_preset("glip_t"), released_model("glip_t"))
-    assert (model.fusion.reread_offsets, model.regions.inclusive_boxes) == (True, True)
-    assert said == ("fusion.reread_offsets=True", "regions.inclusive_boxes=True")
+    assert (model.fusion.reread_offsets, model.regions.boxes) == (True, BoxConvention(True, True))
+    assert said == ("fusion.reread_offsets=True", "regions.inclusive_boxes=True", "regions.last_pixels=True")
 
 
 def test_pixels_are_shown_as_the_weights_saw_them_in_the_sizes_the_run_wants() -> None:
@@ -22,7 +23,7 @@ def test_pixels_are_shown_as_the_weights_saw_them_in_the_sizes_the_run_wants() -
     run = replace(usual, pixels=replace(usual.pixels, bgr=False, mean=rgb, std=rgb, short_side=480))
     model, said = starting_from(run, released_model("glip_t"))
     assert model.pixels == replace(usual.pixels, short_side=480)
-    assert said[2:] == (
+    assert said[3:] == (
         "pixels.mean=[103.53, 116.28, 123.675]",
         "pixels.std=[57.375, 57.12, 58.395]",
         "pixels.bgr=True",
@@ -32,7 +33,8 @@ def test_pixels_are_shown_as_the_weights_saw_them_in_the_sizes_the_run_wants() -
 def test_own_weights_switch_the_slips_off_again() -> None:
     model, said = starting_from(released_model("glip_t"), model_preset("glip_t"))
     assert not model.fusion.reread_offsets
-    assert len(said) == 2
+    assert model.regions.boxes == BoxConvention()
+    assert len(said) == 3
 
 
 def test_nothing_is_said_where_nothing_changes() -> None:

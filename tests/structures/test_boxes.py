@@ -278,3 +278,21 @@ def test_equal_scores_keep_their_order_over_labels() -> None:
     boxes = random_boxes(30, 0, span=1e5, side=1.0).float()
     labels = torch.arange(30) % 7
     assert PLAIN.suppress(boxes, torch.full((30,), 0.5), labels, 0.5).tolist() == list(range(30))
+
+
+def test_boxes_pass_the_doors_of_the_model_as_the_released_code_passes_them() -> None:
+    """COCO's box (10, 10, 8, 8) is taught as the corners 10 and 17 of the image's own pixels, and comes back whole."""
+    released, sizes = BoxConvention(inclusive=True, last_pixels=True), ((120, 60), (40, 30))
+    box = boxes_of((10, 10, 18, 18))
+    seen = scale_boxes(box, sizes[1], sizes[0])
+    taught = released.entering(seen[None], torch.tensor([[2.0, 3.0]]))[0]
+    assert taught.tolist() == [[20, 30, 17 * 2, 17 * 3]]
+    assert_close(released.leaving(taught, *sizes), box)
+    for convention in (PLAIN, INCLUSIVE):
+        assert torch.equal(convention.entering(seen[None], torch.tensor([[2.0, 3.0]]))[0], seen)
+        assert_close(convention.leaving(seen, *sizes), box)
+
+
+def test_a_box_thinner_than_a_pixel_is_taught_as_that_pixel() -> None:
+    thin = boxes_of((10, 10, 10.25, 30))
+    assert BoxConvention(True, True).entering(thin[None], None)[0].tolist() == [[10, 10, 10, 29]]

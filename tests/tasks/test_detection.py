@@ -16,11 +16,14 @@ from glipv2.data.transforms import ExampleDataset, truth_of
 from glipv2.evaluate import open_data
 from glipv2.losses.contrast import ContrastConfig
 from glipv2.losses.glipv2 import LossConfig
+from glipv2.losses.grounding import grounding_loss
 from glipv2.models import ModelConfig
+from glipv2.models.heads.selection import ScoredBoxes
 from glipv2.optim import OptimConfig
-from glipv2.structures import DetectionBatch, Detections, ImageTruth, Vocabulary
+from glipv2.structures import DetectionBatch, Detections, ImageTruth, RegionTargets, Vocabulary
 from glipv2.tasks.base import LossReport
 from glipv2.tasks.detection import DetectionConfig, DetectionTask
+from glipv2.tasks.grounding import in_original
 
 IMAGES = 3
 SIZES = ((64, 64), (40, 64), (64, 33))  # what is kept of three images, (height, width)
@@ -130,6 +133,35 @@ def test_one_batch_can_be_learnt_by_heart(preset: Callable[[str], ModelConfig]) 
     with torch.no_grad():  # in training mode still: norms of one batch know that batch
         task.update_metric(task.predictions(replace(batch, targets=None)), batch)
     assert task.compute_metric().flat("detection")["detection/box_ap_50"] > 0.9
+
+
+def test_weights_that_name_last_pixels_are_taught_and_scored_as_the_released_code_does(
+    model_config: ModelConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Targets end at x + width - 1 in the image's own pixels; the same boxes, found, are COCO's again."""
+    samples = ShapesDataset("val", 2, image_size=64, with_language=False)
+    pixels = replace(model_config.pixels, short_side=96)
+    regions = replace(model_config.regions, inclusive_boxes=True, last_pixels=True)
+    task = DetectionConfig().build(replace(model_config, pixels=pixels, regions=regions), LossConfig.grounding_only())
+    composer = PromptComposer(samples.vocabulary, model_config.tokenizer.build(), PromptConfig())
+    batch = TrainingCollator(pixels, composer)([ExampleDataset(samples, pixels, None)[index] for index in range(2)])
+    seen: list[torch.Tensor] = []
+
+    def looking(outputs: object, targets: RegionTargets, *rest: object) -> object:
+        seen.append(targets.boxes[targets.box_mask])
+        return grounding_loss(outputs, targets, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("glipv2.tasks.grounding.grounding_loss", looking)
+    task.losses(batch)
+    own = torch.cat([truth.boxes[~truth.is_crowd] for truth in batch.truth])
+    torch.testing.assert_close(seen[0], (own - own.new_tensor([0, 0, 1, 1])) * 1.5)
+    counts = [len(truth.boxes) for truth in batch.truth]
+    found = [
+        ScoredBoxes(boxes, torch.ones(len(boxes)), torch.zeros(len(boxes), dtype=torch.int64))
+        for boxes in seen[0].split(counts)
+    ]
+    for own_found, truth in zip(in_original(found, batch, samples.vocabulary, regions.boxes), batch.truth, strict=True):
+        torch.testing.assert_close(own_found.boxes, truth.boxes)
 
 
 def test_an_evaluation_batch_of_different_prompts_finds_what_its_single_images_find(task: DetectionTask) -> None:

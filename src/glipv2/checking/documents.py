@@ -8,6 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from glipv2.data.faults import Fault
@@ -15,6 +16,27 @@ from glipv2.data.faults import Fault
 LIST_PLACE = re.compile(r"(\w+)\[(\d+)\]")  # "annotations[3] (id 7)"
 LINE_PLACE = re.compile(r"line (\d+)(?:: (\w+)\[(\d+)\])?")  # "line 3: regions[0]"
 DUPLICATE_ID, PAST_BORDER = "duplicate annotation id", "box past the border"
+
+
+@dataclass(frozen=True)
+class BrokenPictures:
+    """Paths of pictures that can't be used, the folder that file names start from, and names by image id.
+
+    names: of the broken pictures of a reader that may find them by something else than their `file_name`.
+    """
+
+    folder: Path
+    paths: AbstractSet[Path]
+    names: Mapping[int, str]
+
+    def name_in(self, record: Any, key: str = "file_name") -> str | None:
+        """The name of the broken picture that a record is of; None where it is of none."""
+        if not isinstance(record, dict):
+            return None
+        name, identity = record.get(key), record.get("id")
+        if isinstance(name, str) and self.folder / name in self.paths:
+            return name
+        return self.names.get(identity) if isinstance(identity, int) else None
 
 
 @dataclass(frozen=True)
@@ -33,8 +55,8 @@ class Document(ABC):
         """The file as it is now."""
 
     @abstractmethod
-    def drop_pictures(self, names: AbstractSet[str]) -> list[Change]:
-        """Removes the images of these file names."""
+    def drop_pictures(self, broken: BrokenPictures) -> list[Change]:
+        """Removes the images of these pictures."""
 
     @abstractmethod
     def mend(self, faults: Sequence[Fault]) -> list[Change]:
@@ -51,11 +73,11 @@ class JsonLists(Document):
     def encoded(self) -> bytes:
         return encoded(self.content)
 
-    def drop_pictures(self, names: AbstractSet[str]) -> list[Change]:
+    def drop_pictures(self, broken: BrokenPictures) -> list[Change]:
         gone = {
-            place: record["file_name"]
+            place: name
             for place, record in enumerate(self.content["images"])
-            if isinstance(record, dict) and record.get("file_name") in names
+            if (name := broken.name_in(record)) is not None
         }
         changes = [Change(f"images[{place}]", f"removed: its picture {name} is of no use")
                    for place, name in gone.items()]  # fmt: skip
@@ -99,22 +121,26 @@ class JsonLists(Document):
 
 
 class JsonLines(Document):
-    """ODVG: an object a line. A removed line stays blank until the end, so that the others keep their numbers."""
+    """ODVG: an object a line. A removed line stays blank until the end, so that the others keep their numbers.
+
+    text: as a file opened for text gives it. Its lines end at newlines alone, as for `read_lines`.
+    """
 
     def __init__(self, text: str) -> None:
-        self.lines: list[Any] = [_parsed(line) for line in text.splitlines()]
+        self.lines: list[Any] = [_parsed(line) for line in text.split("\n")]  # splitlines() also ends them at U+2028
         self.origin: dict[tuple[int, str], list[int]] = {}
 
     def encoded(self) -> bytes:
         rows = [line if isinstance(line, str) else json.dumps(line, ensure_ascii=False) for line in self.lines]
         return ("\n".join(rows).rstrip("\n") + "\n").encode("utf-8", errors="surrogatepass")
 
-    def drop_pictures(self, names: AbstractSet[str]) -> list[Change]:
+    def drop_pictures(self, broken: BrokenPictures) -> list[Change]:
         changes = []
         for index, line in enumerate(self.lines):
-            if isinstance(line, dict) and line.get("filename") in names:
+            name = broken.name_in(line, "filename")
+            if name is not None:
                 self.lines[index] = ""
-                changes.append(Change(f"line {index + 1}", f"removed: its picture {line['filename']} is of no use"))
+                changes.append(Change(f"line {index + 1}", f"removed: its picture {name} is of no use"))
         return changes
 
     def mend(self, faults: Sequence[Fault]) -> list[Change]:

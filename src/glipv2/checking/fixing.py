@@ -7,9 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from glipv2.checking.documents import Change, Document, JsonLines, JsonLists, encoded
+from glipv2.checking.documents import BrokenPictures, Change, Document, JsonLines, JsonLists, encoded
 from glipv2.checking.opening import Input, open_input
+from glipv2.data.coco import CocoDataset
 from glipv2.data.faults import read_json
+from glipv2.data.odvg import OdvgDetection
 from glipv2.errors import UserError
 from glipv2.report.page import write_whole
 
@@ -63,9 +65,9 @@ def _document(source: Input) -> Document:
 
 def _fixed(source: Input, document: Document, broken: frozenset[str], target: Path) -> list[Change]:
     """Mends a copy until its reader finds nothing more."""
-    images = _images_of(source)
-    changes = document.drop_pictures({str(Path(path).relative_to(images)) for path in broken if _is_in(path, images)})
-    copy = replace(source, path=target, images=images, known=None, own_split="")
+    pictures = _pictures(source, broken)
+    changes = document.drop_pictures(pictures)
+    copy = replace(source, path=target, images=pictures.folder, known=None, own_split="")
     refusal = ""
     for _ in range(ROUNDS):
         write_whole(target, document.encoded())
@@ -80,11 +82,15 @@ def _fixed(source: Input, document: Document, broken: frozenset[str], target: Pa
     return changes
 
 
-def _images_of(source: Input) -> Path:
-    """The folder of the images, as given or as found near the file."""
-    opened = None if source.images else open_input(source).images
-    return source.images or (source.path.parent if opened is None else opened.folder)
-
-
-def _is_in(path: str, folder: Path) -> bool:
-    return Path(path).is_relative_to(folder)
+def _pictures(source: Input, broken: frozenset[str]) -> BrokenPictures:
+    """The broken pictures below the folder of the images, which is as given or as found near the file."""
+    paths = frozenset(map(Path, broken))
+    opened = None if source.images and not paths else open_input(source).images
+    folder = source.images or (source.path.parent if opened is None else opened.folder)
+    names: dict[int, str] = {}
+    if isinstance(opened, CocoDataset) and not isinstance(opened, OdvgDetection):  # whose ids stand in no line
+        for index, identity in enumerate(opened.image_ids):
+            name = opened.name_of(index)
+            if folder / name in paths:
+                names[identity] = name
+    return BrokenPictures(folder, paths, names)

@@ -15,7 +15,8 @@ def long_texts(truth: ImageTruth, tokenizer: Tokenizer, file: str) -> Iterator[F
     """Texts of more tokens than a prompt has: training would stop at them."""
     most = tokenizer.max_tokens
     for text in texts_of(truth):
-        if len(text.text) < most - tokenizer.special_tokens:  # a token has a character at least
+        size = len(text.text.encode("utf-8", errors="surrogatepass"))
+        if size < most - tokenizer.special_tokens:  # a token has a byte at least, but not a character: 犬 may be three
             continue
         count = len(tokenizer.pieces(text.text)) + tokenizer.special_tokens
         if count > most:

@@ -54,7 +54,13 @@ class TrainingCollator:
         return DetectionBatch(
             images=self.pixels.batch([example.image for example in examples]),
             prompts=(batch,),
-            targets=RegionTargets(boxes, box_mask, positive_map, seeds=seeds_of(examples)),
+            targets=RegionTargets(
+                boxes,
+                box_mask,
+                positive_map,
+                seeds=seeds_of(examples),
+                pixel=torch.tensor([example.pixel for example in examples]),
+            ),
             truth=tuple(replace(example.truth, masks=None) for example in examples),  # large, and only metrics ask
             words=self._word_targets(labels, batch, positive_map),
             masks=tuple(row.masks for row in rows) if self.with_masks else None,

@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from torch.utils.data import DataLoader
@@ -49,7 +50,8 @@ class TrainingStream:
     The draw depends on the seed and the step alone: all ranks train the same task at the same step, so that no rank
     waits in a reduction that the others never enter. length: how many batches it has, from the beginning of training;
     done: tells how many of them have been trained on, which is where the stream begins. Lightning stores `state_dict`
-    with a checkpoint. After a resumption with another number of samples a step it goes on at the same sample.
+    with a checkpoint. After a resumption with another number of samples a step each source goes on in the same pass at
+    the same sample, or at the last one before it that a batch begins with.
     """
 
     def __init__(
@@ -59,7 +61,9 @@ class TrainingStream:
         self.seed, self.length, self.done = seed, length, done
         self.routed = routed or len(self.sources) > 1
         self._step_size = next(iter(self.sources.values())).order.step_size
-        self._moved = 0  # batches of this size that those of another size stood for, less their number
+        self._moved = 0  # steps that a checkpoint without places stood for in batches of this size, less their number
+        self._ahead = Counter[str]()  # by source: batches to leave out, which were trained on in those of another size
+        self._counted: tuple[int, Iterator[str], Counter[str]] = 0, self._tasks(), Counter()
         self.waited = 0.0  # seconds that whoever asks for batches has waited for them
 
     def __len__(self) -> int:
@@ -77,24 +81,48 @@ class TrainingStream:
 
     def _batches(self) -> Iterator[Any]:
         first = self.done() + self._moved
+        passed = self._passed(first)
         if not self.routed:
-            (source,) = self.sources.values()
-            yield from _from(source, first)
+            ((name, source),) = self.sources.items()
+            yield from _from(source, passed[name])
             return
-        tasks = self._tasks()
-        passed = Counter(next(tasks) for _ in range(first))
         streams = {name: _from(source, passed[name]) for name, source in self.sources.items()}
-        for name in tasks:
+        for name in islice(self._tasks(), first, None):
             yield RoutedBatch(name, next(streams[name]))
 
-    def state_dict(self) -> dict[str, int]:
-        """Where the stream is, in batches of this rank and in samples of all ranks."""
-        done = self.done()
-        return {"batches": done, "samples": (done + self._moved) * self._step_size}
+    def state_dict(self) -> dict[str, Any]:
+        """Where the stream is: batches of this rank, steps by which tasks are drawn, and each source's place.
 
-    def load_state_dict(self, state: Mapping[str, int]) -> None:
+        places: by source, the pass over the data and how many of its samples all ranks have taken.
+        """
+        done = self.done()
+        passed = self._passed(done + self._moved)
+        places = {name: list(source.order.place_of(passed[name])) for name, source in self.sources.items()}
+        return {"batches": done, "steps": done + self._moved, "places": places}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Goes on after the samples of a state."""
-        self._moved = state["samples"] // self._step_size - state["batches"]
+        self._ahead.clear()
+        if "places" not in state:  # of a version that counted samples alone: right while no pass has dropped a rest
+            self._moved = state["samples"] // self._step_size - state["batches"]
+            return
+        self._moved = state["steps"] - state["batches"]
+        passed = self._passed(state["steps"])
+        for name, place in state["places"].items():
+            if name in self.sources:
+                self._ahead[name] = self.sources[name].order.number_at(*place) - passed[name]
+
+    def _passed(self, steps: int) -> Counter[str]:
+        """By source: how many of its batches the first steps stand for."""
+        drawn = self._draws(steps) if self.routed else Counter(dict.fromkeys(self.sources, steps))
+        return Counter({name: drawn[name] + self._ahead[name] for name in self.sources})
+
+    def _draws(self, steps: int) -> Counter[str]:
+        """How often each task is drawn in the first steps. Asked for more of them, it goes on where it stopped."""
+        counted, tasks, draws = self._counted if steps >= self._counted[0] else (0, self._tasks(), Counter[str]())
+        draws.update(islice(tasks, steps - counted))
+        self._counted = steps, tasks, draws
+        return draws
 
     def _tasks(self) -> Iterator[str]:
         """The task of every step."""

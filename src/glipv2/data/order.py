@@ -63,10 +63,19 @@ class TrainingOrder(Sampler[list[Draw]]):
     def __iter__(self) -> Iterator[list[Draw]]:
         return map(self.batch, itertools.count(self.start))
 
+    def place_of(self, number: int) -> tuple[int, int]:
+        """The pass that a batch is in, and how many samples of that pass all ranks take before it."""
+        number_of_pass, place = divmod(number, self.per_pass)
+        return number_of_pass, place * self.step_size
+
+    def number_at(self, number_of_pass: int, taken: int) -> int:
+        """The batch that begins at such a place, or the last one before it; the next pass's first within the rest."""
+        return number_of_pass * self.per_pass + min(taken // self.step_size, self.per_pass)
+
     def batch(self, number: int) -> list[Draw]:
         """The draws of this rank for a batch, counted from the beginning of training."""
-        number_of_pass, place = divmod(number, self.per_pass)
-        rows = self._permutation(number_of_pass)[place * self.step_size : (place + 1) * self.step_size]
+        number_of_pass, taken = self.place_of(number)
+        rows = self._permutation(number_of_pass)[taken : taken + self.step_size]
         return [
             Draw(index, seed_of(self.seed, number_of_pass, index)) for index in rows[self.rank :: self.world].tolist()
         ]

@@ -145,7 +145,14 @@ def collate_taught(
         maskable[row, : len(text)] = torch.tensor([begin < end for begin, end in text.offsets])
     return replace(
         batch,
-        targets=RegionTargets(boxes[:count], box_mask[:count], positive_map[:count], judged, _seeds(examples, rows)),
+        targets=RegionTargets(
+            boxes[:count],
+            box_mask[:count],
+            positive_map[:count],
+            judged,
+            _seeds(examples, rows),
+            torch.tensor([examples[row.image].pixel for row in rows]).reshape(-1, 2),
+        ),
         words=WordTargets(
             box_classes=torch.zeros(count, boxes.shape[1], dtype=torch.int64),
             token_classes=torch.zeros(count, length, dtype=torch.int64),

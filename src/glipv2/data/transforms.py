@@ -26,7 +26,11 @@ from glipv2.structures import ImageTruth, Instances, Sample
 
 log = logging.getLogger(__name__)
 
-SIDES = re.compile(r"\b(left|right)(most|hand|side|wards?)?\b", re.IGNORECASE)
+SIDES = re.compile(  # as words, also within left_arrow, turnLeft and LeftTurn, and as RefCOCO's people type them
+    r"((?<![^\W\d_])|(?<=[a-z])(?=[A-Z]))"  # no letter before, or a capital after a small one
+    r"(?i:((top|bottom|upper|lower)?(left|right)|lft|rgt|rght)(most|est|hand(ed)?|side|wards?|y)?|rt)"
+    r"((?![^\W\d_])|(?<=[a-z])(?=[A-Z]))"
+)
 MIN_SIDE = 1.0  # pixels; a crop may leave slivers of a box, which teach nothing
 
 
@@ -35,7 +39,7 @@ class Example:
     """What one sample became: image uint8 [3, h, w] and instances in its frame; the truth is untouched.
 
     kept: which of the sample's instances these are (a crop loses some); None = all. seed: of what else is
-    random about the sample, as its prompt.
+    random about the sample, as its prompt. pixel: width and height here of a pixel as it was read.
     """
 
     image: Tensor
@@ -44,6 +48,7 @@ class Example:
     sample: Sample
     kept: tuple[int, ...] | None = None
     seed: int = field(default_factory=drawn_seed)
+    pixel: tuple[float, float] = (1.0, 1.0)
 
 
 class ExampleDataset(Dataset[Example]):
@@ -53,6 +58,8 @@ class ExampleDataset(Dataset[Example]):
 
     skip_broken: the next sample takes the place of one whose picture can't be read, which is logged and marked in
     `broken` bool [len], shared with loader processes; otherwise its UserError ends the run.
+
+    Nothing is mirrored where a class name says left or right: prompts ask for absent classes too.
     """
 
     def __init__(
@@ -63,6 +70,10 @@ class ExampleDataset(Dataset[Example]):
         self.pixels = pixels
         self.augment = augment
         self._steps = _random_steps(augment) if augment else []
+        sided = [name for name in samples.vocabulary.names if SIDES.search(name)] if augment else []
+        self._mirrors = not sided
+        if sided:
+            log.info("no picture is mirrored: %d class names say left or right, as '%s'", len(sided), sided[0])
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -76,9 +87,12 @@ class ExampleDataset(Dataset[Example]):
         sample = self.samples[index] if self.broken is None else self._readable(index, self.broken)
         image, instances, kept = sample.image, sample.instances, None
         if self.augment:
-            image, instances, kept = self._augmented(image, instances, flip=not mentions_side(sample))
-        image, instances = resize(image, instances, self.pixels.target_size(_size(image), self._short_side()))
-        return Example(image, instances, truth_of(sample), sample, kept, seed)
+            flip = self._mirrors and not mentions_side(sample)
+            image, instances, kept = self._augmented(image, instances, flip)
+        height, width = _size(image)
+        image, instances = resize(image, instances, self.pixels.target_size((height, width), self._short_side()))
+        pixel = image.shape[2] / width, image.shape[1] / height
+        return Example(image, instances, truth_of(sample), sample, kept, seed, pixel)
 
     def _readable(self, index: int, broken: Tensor) -> Sample:
         """The sample, or the first one after it that can be read."""
@@ -110,7 +124,7 @@ class ExampleDataset(Dataset[Example]):
 
 
 def mentions_side(sample: Sample) -> bool:
-    """Whether a text of the sample, or an answer, would be false in a mirror."""
+    """Whether a text of the sample, or an answer, would be false in a mirror; class names are the data set's."""
     texts = [caption.text for caption in sample.captions]
     for question in sample.questions:
         texts += (question.text, *question.answers)
@@ -160,11 +174,16 @@ def _random_steps(augment: AugmentConfig) -> list[T.Transform]:
 
 
 def _applied(step: T.Transform, image: Tensor, instances: Instances) -> tuple[Tensor, Instances, Tensor]:
-    """Runs a torchvision transform on image, boxes and masks together, drops what left the image, says what stayed."""
-    boxes = tv_tensors.BoundingBoxes(
-        instances.boxes,
-        format=tv_tensors.BoundingBoxFormat.XYXY,
-        canvas_size=_size(image),
+    """Runs a torchvision transform on image, boxes and masks together, drops what left the image, says what stayed.
+
+    Boxes are cut to the image first: those past its border, as Flickr30k's from pixel 0 on, would be dropped.
+    """
+    boxes = TF.clamp_bounding_boxes(
+        tv_tensors.BoundingBoxes(
+            instances.boxes,
+            format=tv_tensors.BoundingBoxFormat.XYXY,
+            canvas_size=_size(image),
+        )
     )
     index = torch.arange(len(instances))
     values: dict[str, Any] = {"image": tv_tensors.Image(image), "boxes": boxes, "labels": index}

@@ -133,7 +133,7 @@ class ExportedDetection(nn.Module):
         """As `DetectionTask.predictions`."""
         assert self.vocabulary is not None, "set by detect"
         found = image_by_image(batch, self.model_config.pixels.size_divisor, self._found)
-        return in_original(found, batch, self.vocabulary)
+        return in_original(found, batch, self.vocabulary, self.model_config.regions.boxes)
 
     def raw(self, images: ImageBatch, text: TextBatch) -> RegionOutputs:
         """As the region head gives them."""

@@ -12,6 +12,7 @@ AS_WEIGHTS = "as_weights"  # the name of the model that is whatever the weights 
 FACTS = (
     ("fusion", "reread_offsets"),
     ("regions", "inclusive_boxes"),
+    ("regions", "last_pixels"),
     ("pixels", "mean"),
     ("pixels", "std"),
     ("pixels", "bgr"),

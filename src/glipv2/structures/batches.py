@@ -155,6 +155,7 @@ class RegionTargets(TensorStruct):
     judged bool [B, L]: tokens of texts of which it is known what they name. For the others (a question of
     which nobody said where its words are seen) a region that matches nothing is no negative. None = all.
     seeds int64 [B]: of what a training step draws for each row (`luck.uniform`); None = torch's generator.
+    pixel float [B, 2]: width and height, where the boxes are, of a pixel of each image as it was read; None = 1.
     """
 
     boxes: Tensor
@@ -162,6 +163,7 @@ class RegionTargets(TensorStruct):
     positive_map: Tensor
     judged: Tensor | None = None
     seeds: Tensor | None = None
+    pixel: Tensor | None = None
 
 
 @dataclass(frozen=True)

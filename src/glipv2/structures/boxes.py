@@ -61,14 +61,34 @@ class BoxConvention:
     `inclusive=False` (the default): corners are continuous coordinates, width = x2 - x1.
     `inclusive=True`: corners name pixels, width = x2 - x1 + 1, as in every box operation of the
     released GLIP code (anchors, coder, IoU, clipping, suppression). Imported weights need it.
+    `last_pixels=True`: the far corner names the last pixel of an object, counted in the image's own pixels: what the
+    released weights were taught (x2 = x + width - 1), and what their evaluation takes back (width = x2 - x1 + 1).
+    Everywhere outside of the model corners are continuous; `entering` and `leaving` are the doors.
     """
 
     inclusive: bool = False
+    last_pixels: bool = False
 
     @property
     def end(self) -> float:
         """What a length adds to the difference of its corners."""
         return 1.0 if self.inclusive else 0.0
+
+    def entering(self, boxes: Tensor, pixel: Tensor | None) -> Tensor:
+        """Continuous boxes [B, N, 4] of the model-input frame as the model is to learn them.
+
+        pixel: float [B, 2], width and height there of a pixel of each image as it was read; None = 1.
+        """
+        if not self.last_pixels:
+            return boxes
+        step = boxes.new_ones(len(boxes), 2) if pixel is None else pixel.to(boxes)
+        far = torch.maximum(boxes[..., 2:] - step[:, None], boxes[..., :2])
+        return torch.cat([boxes[..., :2], far], dim=-1)
+
+    def leaving(self, boxes: Tensor, from_size: tuple[int, int], to_size: tuple[int, int]) -> Tensor:
+        """The model's boxes, found in an image resized to `from_size`, as continuous ones of its own `to_size`."""
+        own = scale_boxes(boxes, from_size, to_size)
+        return own + own.new_tensor([0.0, 0.0, 1.0, 1.0]) if self.last_pixels else own
 
     def cell_anchor(self, size: float, stride: float) -> tuple[float, float, float, float]:
         """The square anchor of the first grid cell."""

@@ -73,7 +73,7 @@ class DetectionTask(Task):
         """Detections in original pixels, over `vocabulary`. No image's result depends on its neighbours."""
         assert self.vocabulary is not None, "set task.vocabulary (or call reset_metric) before predicting"
         found = image_by_image(batch, self.model_config.pixels.size_divisor, self._found)
-        return in_original(found, batch, self.vocabulary)
+        return in_original(found, batch, self.vocabulary, self.regions.config.boxes)
 
     def request(self, text: str) -> Vocabulary:
         """Names separated by full stops."""

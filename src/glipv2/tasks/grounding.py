@@ -27,6 +27,7 @@ from glipv2.models.heads.selection import (
 )
 from glipv2.models.heads.words import WordHead
 from glipv2.structures import (
+    BoxConvention,
     DetectionBatch,
     Detections,
     Features,
@@ -39,7 +40,6 @@ from glipv2.structures import (
     Vocabulary,
     WordTargets,
 )
-from glipv2.structures.boxes import scale_boxes
 from glipv2.structures.luck import CONTRAST, uniform
 from glipv2.tokenizer import Tokenizer
 
@@ -88,7 +88,9 @@ class Grounding:
         text, hidden = self._masked(prompt.text, words, targets.seeds)
         features = self.core.fuse(levels, text, image_reads)
         regions = self.regions(features.after)
-        found = grounding_loss(regions, targets, text.token_mask, self.regions.config.boxes, self.loss.grounding)
+        convention = self.regions.config.boxes
+        targets = replace(targets, boxes=convention.entering(targets.boxes, targets.pixel))
+        found = grounding_loss(regions, targets, text.token_mask, convention, self.loss.grounding)
         terms = {"alignment": found.alignment, "box": found.box, "centerness": found.centerness}
         if self.contrast is not None and words is not None:
             terms["contrast"] = self.loss.contrast.weight * self._contrast(
@@ -186,10 +188,12 @@ def image_by_image(
     return [found[row] for row in range(len(batch))]
 
 
-def in_original(found: Sequence[ScoredBoxes], batch: DetectionBatch, vocabulary: Vocabulary) -> list[Detections]:
+def in_original(
+    found: Sequence[ScoredBoxes], batch: DetectionBatch, vocabulary: Vocabulary, convention: BoxConvention
+) -> list[Detections]:
     """Boxes of the model-input frame in each original image's pixels."""
     rows = zip(found, batch.images.image_sizes.tolist(), batch.truth, strict=True)
-    return [
-        Detections(scale_boxes(one.boxes, size, truth.image_size), one.scores, one.labels, truth.image_size, vocabulary)
-        for one, size, truth in rows
+    moved = [
+        (one, convention.leaving(one.boxes, size, truth.image_size), truth.image_size) for one, size, truth in rows
     ]
+    return [Detections(boxes, one.scores, one.labels, size, vocabulary) for one, boxes, size in moved]

@@ -157,7 +157,7 @@ class InstanceSegmentationTask(Task):
         """Objects in original pixels, over `vocabulary`. No image's result depends on its neighbours."""
         assert self.vocabulary is not None, "set task.vocabulary (or call reset_metric) before predicting"
         found = image_by_image(batch, self.model_config.pixels.size_divisor, self._found)
-        detections = in_original([one.boxes for one in found], batch, self.vocabulary)
+        detections = in_original([one.boxes for one in found], batch, self.vocabulary, self.regions.config.boxes)
         return [Segments(own, one.cells) for own, one in zip(detections, found, strict=True)]
 
     def request(self, text: str) -> Vocabulary:

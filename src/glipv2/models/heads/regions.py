@@ -21,20 +21,21 @@ class RegionHeadConfig:
     """Anchors and scaling of the region head.
 
     first_stride: of the finest level; anchor_scale: anchor side / stride; log_scale: start of the
-    learned logarithm that divides the alignment logits; inclusive_boxes: the released "+1", see
-    `BoxConvention`; fused_words: words are read after fusion (False only for GLIP-T (A)).
+    learned logarithm that divides the alignment logits; inclusive_boxes, last_pixels: the released "+1" within the
+    model and at its doors, see `BoxConvention`; fused_words: words are read after fusion (False only for GLIP-T (A)).
     """
 
     first_stride: int = at_least(1, 8)
     anchor_scale: float = at_least(0.1, 8.0)
     log_scale: float = 0.0
     inclusive_boxes: bool = False
+    last_pixels: bool = False
     fused_words: bool = True
 
     @property
     def boxes(self) -> BoxConvention:
         """How this head's boxes are measured."""
-        return BoxConvention(self.inclusive_boxes)
+        return BoxConvention(self.inclusive_boxes, self.last_pixels)
 
     def build(self, image_width: int, text_width: int, levels: int) -> RegionHead:
         """The head for `levels` pyramid levels of `image_width` and tokens of `text_width` channels."""
