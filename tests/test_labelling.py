@@ -206,6 +206,9 @@ def test_pairs_are_read_from_every_form(tmp_path: Path) -> None:
         pairs, skipped = read_pairs(tmp_path / f"c.{suffix}", tmp_path, "raise")
         assert pairs == [Pair("b.jpg", "a cup"), Pair("a.jpg", "two, cups")], suffix
         assert skipped == {}
+    (tmp_path / "c.tsv").write_text('filename\tcaption\na.jpg\t"Stop sign at a corner\nb.jpg\t"Stop" it says\n')
+    quoted, _ = read_pairs(tmp_path / "c.tsv", tmp_path, "raise")
+    assert quoted == [Pair("a.jpg", '"Stop sign at a corner'), Pair("b.jpg", '"Stop" it says')]
 
 
 @pytest.mark.parametrize(

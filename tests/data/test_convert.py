@@ -292,3 +292,27 @@ def test_the_command_says_what_it_wrote(folder: Path, capsys: pytest.CaptureFixt
         main(["data", "convert", str(source), str(folder / "out"), "--to", "word"])
     assert caught.value.code == 2
     assert "invalid choice: 'word'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("target", ["yolo", "voc"])
+def test_names_that_leave_the_folder_or_share_a_label_file_are_refused(folder: Path, target: str) -> None:
+    for number, (name, message) in enumerate(
+        (("../c.png", "lies outside of the pictures' folder"), ("a.jpg", "two images"))
+    ):
+        (folder / "images" / name).write_bytes((folder / "images" / "c.png").read_bytes())
+        content = good()
+        content["images"][2]["file_name"] = name
+        with pytest.raises(UserError, match=message):
+            convert(write(folder / "train.json", content), folder / f"out{number}", target, say=quiet)
+        assert not (folder / f"out{number}" / "c.png").exists()
+
+
+def test_names_that_end_like_a_flag_go_to_voc_and_back(folder: Path) -> None:
+    content = good()
+    for record, name in zip(content["images"], ("photo 0.png", "photo 1.png", "photo.png"), strict=True):
+        (folder / "images" / record["file_name"]).rename(folder / "images" / name)
+        record["file_name"] = name
+    convert(write(folder / "train.json", content), folder / "out", "voc", say=quiet)
+    assert truths(AutoData(path=str(folder / "out")).dataset("train")).keys() == {
+        "photo 0.png", "photo 1.png", "photo.png",
+    }  # fmt: skip

@@ -138,3 +138,12 @@ def test_every_damaged_file_is_read_or_refused_in_words(
         with contextlib.suppress(UserError):
             recognise(path)
     assert refused > CORRUPTIONS // 10
+
+
+def test_a_number_of_two_pictures_is_no_expressions_picture(tmp_path: Path) -> None:
+    path, opened = references(tmp_path)
+    assert len(opened(path, "raise")) == 2
+    (tmp_path / "mask_7.png").write_bytes((tmp_path / "7.png").read_bytes())
+    with pytest.raises(UserError, match=r"7\.png and mask_7\.png have the number 7"):
+        opened(path, "raise")
+    assert len(opened(path, "skip")) == 1

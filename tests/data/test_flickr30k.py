@@ -35,6 +35,16 @@ def test_phrases_are_the_words_of_chains_with_a_box(folder: Path) -> None:
     assert (sample.image_id, sample.name) == (1, "1.png")
 
 
+def test_sentences_end_at_newlines_alone_and_byte_order_marks_are_no_text(folder: Path) -> None:
+    path = folder / "flickr/Sentences/1.txt"
+    text = path.read_text().replace("in [/EN#9", "\u2028in [/EN#9").replace("\n", "\r\n")
+    path.write_bytes(text.encode("utf-8-sig"))
+    (folder / "flickr/test.txt").write_bytes("1\n2\n".encode("utf-8-sig"))
+    first, second = opened(folder)[0].captions
+    assert first.text == "A dog and two men \u2028in a park ."
+    assert second.text == "It shows a brown dog ."
+
+
 def test_boxes_count_from_zero(folder: Path) -> None:
     assert opened(folder)[0].instances.boxes.tolist()[0] == [2, 3, 29, 19]
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from formats import VOC_CROWD, VOC_OBJECT, write_voc
 
-from glipv2.data.voc import VocDataset, voc_splits
+from glipv2.data.faults import RecordError
+from glipv2.data.voc import VocDataset, read_xml, voc_splits
 from glipv2.errors import UserError
 
 
@@ -92,3 +93,16 @@ def test_an_unknown_split_is_told_with_the_nearest(tmp_path: Path) -> None:
 def test_masks_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="masks of Pascal VOC are not read"):
         VocDataset(write_voc(tmp_path), "train", with_masks=True)
+
+
+@pytest.mark.parametrize("encoding", ["iso-8859-1", "utf-16", "utf-8-sig"])
+def test_files_are_read_in_the_encoding_that_they_declare(tmp_path: Path, encoding: str) -> None:
+    write_voc(tmp_path)
+    declared = encoding.removesuffix("-sig")
+    for path in (tmp_path / "Annotations").glob("*.xml"):
+        text = path.read_text().replace("<name>dog</name>", "<name>café</name>")
+        path.write_bytes(f'<?xml version="1.0" encoding="{declared}"?>{text}'.encode(encoding))
+    assert "café" in VocDataset(tmp_path, "train").vocabulary.names
+    path.write_bytes('<!DOCTYPE a [<!ENTITY b "c">]><annotation/>'.encode(encoding))
+    with pytest.raises(RecordError, match="declares a document type"):
+        read_xml(path)

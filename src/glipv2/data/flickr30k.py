@@ -78,7 +78,7 @@ def _split_ids(root: Path, split: str) -> list[str]:
         splits = sorted(found.stem for found in root.glob("*.txt"))
         hint = nearest(split, splits) if splits else "expected Annotations/, Sentences/ and lists as test.txt there"
         raise UserError(f"{path} does not exist; {hint}")
-    ids = path.read_text("utf-8").split()
+    ids = path.read_text("utf-8-sig").split()
     twice = {identity for identity in ids if ids.count(identity) > 1} if len(set(ids)) < len(ids) else set()
     if twice:
         raise UserError(f"{path}: image {min(twice)} occurs twice; expected each once")
@@ -125,7 +125,7 @@ def _corners(box: ET.Element) -> Corners:
 
 def _read_sentences(path: Path, chains: Mapping[str, list[int]]) -> tuple[Caption, ...]:
     try:
-        lines = path.read_text("utf-8").splitlines()
+        lines = path.read_text("utf-8-sig").split("\n")  # splitlines() also ends them at U+2028
     except (OSError, UnicodeDecodeError) as error:
         raise RecordError("unreadable sentences", f"{path} can't be read ({error})") from None
     captions = tuple(sentence(line, chains) for line in lines if line.strip())

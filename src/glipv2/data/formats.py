@@ -15,7 +15,7 @@ from typing import Any
 from glipv2.data.faults import RecordError, read_json, read_lines
 from glipv2.data.karpathy import file_names, is_karpathy, karpathy_splits
 from glipv2.data.shards.layout import INDEX, is_index, read_index
-from glipv2.data.voc import read_xml, voc_splits
+from glipv2.data.voc import listed_name, read_xml, voc_splits
 from glipv2.data.yolo import read_description, yolo_splits
 from glipv2.errors import UserError
 
@@ -205,7 +205,7 @@ def with_images(found: Recognised, split: str) -> Recognised:
     listed = voc_splits(folder)[split] if found.format is Format.VOC else folder / f"{split}.txt"
     names: list[tuple[str, ...]] = []
     for _, line in islice(read_lines(listed, "a name a line"), SAMPLES):
-        path = folder / "Annotations" / f"{line.strip()}.xml"
+        path = folder / "Annotations" / f"{listed_name(folder, line.strip())}.xml"
         try:
             tree = read_xml(path)
         except RecordError:

@@ -86,7 +86,10 @@ def _lines(path: Path) -> Iterator[tuple[str, Any, Any]]:
 
 def _table(path: Path) -> Iterator[tuple[str, Any, Any]]:
     with path.open(encoding="utf-8-sig", newline="") as file:
-        rows = csv.DictReader(file, dialect="excel-tab" if path.suffix.lower() == ".tsv" else "excel")
+        tabs = path.suffix.lower() == ".tsv"  # where a quotation mark is one, and a line a record
+        rows = csv.DictReader(
+            file, dialect="excel-tab" if tabs else "excel", quoting=csv.QUOTE_NONE if tabs else csv.QUOTE_MINIMAL
+        )
         if "caption" not in (rows.fieldnames or ()) or not set(NAME_KEYS) & set(rows.fieldnames or ()):
             raise UserError(
                 f"{path}: expected columns filename and caption, but got {', '.join(rows.fieldnames or ())}"

@@ -24,9 +24,10 @@ class ReferencesDataset(MdetrDataset):
     """
 
     def _content(self, faults: Faults) -> dict[str, list[Any]]:
-        files = {
-            number_of(path.name): path for path in sorted(self.folder.iterdir()) if path.suffix.lower() in SUFFIXES
-        }
+        files: dict[int | None, list[Path]] = {}
+        for path in sorted(self.folder.iterdir()):
+            if path.suffix.lower() in SUFFIXES:
+                files.setdefault(number_of(path.name), []).append(path)
         sizes: dict[Path, tuple[int, int]] = {}
         images: list[dict[str, Any]] = []
         annotations: list[dict[str, Any]] = []
@@ -34,15 +35,17 @@ class ReferencesDataset(MdetrDataset):
             place = f"line {number}"
             try:
                 line = json.loads(text)
-                path = files.get(line["image_id"])
+                paths = files.get(line["image_id"], [])
                 expression, bbox = line["expression"], line["bbox"]
             except (ValueError, RecursionError, TypeError, KeyError) as error:
                 faults.add("malformed record", place, f"is no object with image_id, expression and bbox ({error!r})")
                 continue
-            if path is None:
-                detail = f"no file in {self.folder} has the number {line['image_id']!r} at the end of its name"
-                faults.add("missing image file", place, detail)
+            if len(paths) != 1:
+                told = f"{' and '.join(path.name for path in paths[:2])} have" if paths else "no file has"
+                detail = f"in {self.folder} {told} the number {line['image_id']!r} at the end of the name"
+                faults.add("no one image file" if paths else "missing image file", place, detail)
                 continue
+            (path,) = paths
             try:
                 height, width = sizes[path] = sizes.get(path) or image_size(path)
             except UserError as error:

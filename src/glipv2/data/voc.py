@@ -97,10 +97,11 @@ def voc_splits(root: Path) -> dict[str, Path]:
 def read_xml(path: Path) -> ET.Element:
     """The tree of a file without a document type: entities could grow without bound, and none is needed."""
     try:
-        text = path.read_text("utf-8-sig")
-        if "<!DOCTYPE" in text or "<!ENTITY" in text:
+        content = path.read_bytes()
+        plain = content.replace(b"\0", b"")  # what UTF-16 puts between these letters
+        if b"<!DOCTYPE" in plain or b"<!ENTITY" in plain:
             raise RecordError("unreadable annotation", f"{path.name} declares a document type; expected plain XML")
-        return ET.fromstring(text)
+        return ET.fromstring(content)  # in the encoding that it declares
     except FileNotFoundError:
         raise RecordError("unreadable annotation", f"{path} does not exist") from None
     except (OSError, ValueError, ET.ParseError, RecursionError) as error:
@@ -140,14 +141,18 @@ def _names_of_split(root: Path, split: str) -> list[str]:
         where = root / "ImageSets" / "Main"
         hint = nearest(split, lists) if lists else f"expected lists as {where / 'train.txt'}"
         raise UserError(f"{root}: no list of the split '{split}' in {where}; {hint}")
-    names = [
-        re.sub(r"\s+-?[01]$", "", line.strip()) for _, line in read_lines(lists[split], "the name of an image a line")
-    ]
+    names = [listed_name(root, line.strip()) for _, line in read_lines(lists[split], "the name of an image a line")]
     twice = len(names) - len(set(names))
     if not names or twice:
         what = f"names {twice} images twice, expected each once" if twice else "is empty, expected a name a line"
         raise UserError(f"{lists[split]} {what}")
     return names
+
+
+def listed_name(root: Path, line: str) -> str:
+    """The image that a line of a list names: without the flag of a class behind it, unless that belongs to the name."""
+    bare = re.sub(r"\s+-?[01]$", "", line)
+    return line if bare != line and (root / "Annotations" / f"{line}.xml").is_file() else bare
 
 
 def _label_map(path: Path) -> list[str]:

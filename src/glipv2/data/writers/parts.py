@@ -8,7 +8,7 @@ import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
 import torch
@@ -59,6 +59,8 @@ class Written:
 
     def add_picture(self, name: str, folder: str) -> None:
         """The picture's file, as a link or a copy below a folder of the output."""
+        if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
+            raise UserError(f"'{name}' lies outside of the pictures' folder {self.samples.folder}; move it there")
         source, target = (self.samples.folder / name).resolve(), self.out / folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
         if self.copy:

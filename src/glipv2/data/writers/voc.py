@@ -20,8 +20,8 @@ def write_voc(written: Written) -> None:
         stem = str(PurePosixPath(truth.name).with_suffix(""))
         if (written.out / f"Annotations/{stem}.xml").exists():
             raise UserError(f"two images are named '{stem}', and Pascal VOC has one file a name; rename one of them")
-        written.write(f"Annotations/{stem}.xml", [_xml(truth, written.samples.vocabulary)])
         written.add_picture(truth.name, "JPEGImages")
+        written.write(f"Annotations/{stem}.xml", [_xml(truth, written.samples.vocabulary)])
         written.lose_areas_and_masks(truth)
         written.lost[MOVED] += sum(not all(map(_is_kept, corners[:2])) for corners in truth.boxes.tolist())
         stems.append(stem)
