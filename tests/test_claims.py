@@ -174,3 +174,10 @@ def test_no_two_arms_of_a_claim_are_the_same_training() -> None:
                 trained = {**to_plain(composed(words)), "name": ""}
                 arms.setdefault(json.dumps(trained, sort_keys=True), set()).add(" ".join(words))
         assert all(len(named) == 1 for named in arms.values()), f"the same: {arms.values()}"
+
+
+def test_a_difference_between_arms_that_found_nothing_decides_nothing() -> None:
+    warm, cold = {0: 0.4, 1: 0.5, 2: 0.45}, {0: 0.1, 1: 0.2, 2: 0.15}
+    assert paired(warm, cold).verdict(1) == "supported"
+    assert paired(warm, cold, floor=1).verdict(1) == "next to nothing on both sides"
+    assert paired({0: 1.4, 1: 1.5, 2: 1.45}, cold, floor=1).verdict(1) == "supported"

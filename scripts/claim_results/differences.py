@@ -13,19 +13,20 @@ from glipv2.report.seeds import interval
 
 RESAMPLES = 10_000
 POWER = 1.96 + 0.84  # standard errors that an effect must measure to be found in four of five experiments
-SUPPORTED, CONTRADICTED, UNDECIDED = "supported", "contradicted", "undecided"
+SUPPORTED, CONTRADICTED, UNDECIDED, NOTHING = "supported", "contradicted", "undecided", "next to nothing on both sides"
 
 
 @dataclass(frozen=True)
 class Difference:
     """Seed by seed, one arm less another. low, high: 95 % of bootstrap means; spread: half the 95 % interval of
-    Student's t, None for one seed.
+    Student's t, None for one seed. nothing: whether both arms found too little for a difference to mean anything.
     """
 
     values: tuple[float, ...]
     low: float
     high: float
     spread: float | None
+    nothing: bool = False
 
     @property
     def mean(self) -> float:
@@ -37,6 +38,8 @@ class Difference:
 
         expected: the sign that the claim gives the difference.
         """
+        if self.nothing:
+            return NOTHING
         if self.spread is None or self.low <= 0 <= self.high or abs(self.mean) <= self.spread:
             return UNDECIDED
         return SUPPORTED if self.mean * expected > 0 else CONTRADICTED
@@ -48,12 +51,13 @@ class Difference:
         return max(2, math.ceil((POWER * stdev(self.values) / self.mean) ** 2))
 
 
-def paired(with_it: Mapping[int, float], without: Mapping[int, float]) -> Difference:
-    """Over the seeds that both arms have; there is at least one."""
+def paired(with_it: Mapping[int, float], without: Mapping[int, float], floor: float = 0) -> Difference:
+    """Over the seeds that both arms have; there is at least one. floor: below which an arm has found nothing."""
     seeds = sorted(with_it.keys() & without.keys())
     values = tuple(with_it[seed] - without[seed] for seed in seeds)
     low, high = bootstrap(values)
-    return Difference(values, low, high, interval(values))
+    nothing = max(mean(arm.values()) for arm in (with_it, without)) < floor
+    return Difference(values, low, high, interval(values), nothing)
 
 
 def bootstrap(values: Sequence[float]) -> tuple[float, float]:

@@ -50,7 +50,10 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Claim:
-    """What is claimed, what the paper found, and what decides it here. numbers: titles by name in the rows."""
+    """What is claimed, what the paper found, and what decides it here. numbers: titles by name in the rows.
+
+    floor: points below which an arm has found nothing, so that a difference to another such arm says nothing.
+    """
 
     name: str
     claim: str
@@ -59,6 +62,7 @@ class Claim:
     numbers: Mapping[str, str]
     comparisons: tuple[Comparison, ...]
     notes: str = ""
+    floor: float = 0
 
 
 def read_claims(path: Path) -> list[Claim]:
@@ -146,7 +150,7 @@ def differences(claim: Claim, trials: Mapping[str, Sequence[Trial]]) -> dict[tup
                     for own in (more, less)]  # fmt: skip
             if not both[0].keys() & both[1].keys():
                 raise UserError(f"claim {claim.name}: no seed has {key} in both arms of '{one.what}'")
-            found[one.what, key] = paired(*both), one.expected
+            found[one.what, key] = paired(*both, claim.floor), one.expected
     return found
 
 
