@@ -21,7 +21,7 @@ from glipv2.data.odvg import OdvgGrounding
 from glipv2.data.pairs import Pair, read_pairs
 from glipv2.data.shapes import ShapesDataset
 from glipv2.errors import UserError
-from glipv2.labelling import BROKEN, KEPT, NO_PHRASE, Labelled, Partial, label
+from glipv2.labelling import BROKEN, KEPT, NO_PHRASE, TOO_LONG, Labelled, Partial, label
 from glipv2.losses.glipv2 import LossConfig
 from glipv2.models import ModelConfig
 from glipv2.tasks.phrase_grounding import PhraseGroundingConfig
@@ -140,6 +140,20 @@ def test_captions_without_a_phrase_and_broken_images_are_counted(config: LabelCo
     write_lines(config.captions, [{"filename": "broken.png", "caption": "a red circle"}])
     with pytest.raises(UserError, match=r"broken\.png"):
         label(replace(config, output=config.output.with_name("other.jsonl")))
+
+
+def test_captions_of_the_web_are_read_as_they_stand_and_those_that_are_too_long_are_counted(
+    config: LabelConfig,
+) -> None:
+    asked = "a green star [HD] beside a red circle"
+    write_lines(config.captions, [
+        {"filename": "scène 0.png", "caption": "a red circle, " * 200}, {"filename": "scène 1.png", "caption": asked},
+    ])  # fmt: skip
+    counts = label(config)
+    assert (counts[TOO_LONG], counts[KEPT]) == (1, 1)
+    (line,) = map(json.loads, config.output.read_text("utf-8").splitlines())
+    assert line["grounding"]["caption"] == asked
+    assert {"green star", "red circle"} <= {own["phrase"] for own in line["grounding"]["regions"]}
 
 
 def test_an_output_that_is_there_is_never_written_over(config: LabelConfig) -> None:

@@ -21,6 +21,7 @@ from rich.progress import track
 from glipv2.checkpoints import weights_file
 from glipv2.config import LabelConfig
 from glipv2.data.images import read_image
+from glipv2.data.noun_phrases import noun_phrases, prompt_of_spans
 from glipv2.data.pairs import Pair, read_pairs
 from glipv2.errors import UserError
 from glipv2.inference import Predictor
@@ -28,9 +29,11 @@ from glipv2.report.gallery import check_picture_name, contact_sheet
 from glipv2.structures import Prompt
 from glipv2.structures.drawing import draw_boxes, draw_lines
 from glipv2.structures.grounded import GroundedText
+from glipv2.tokenizer import Tokenizer
 from glipv2.unfinished import LineFile, begun_before
 
 KEPT, NO_PHRASE, UNSURE, BROKEN = "labelled", "without a noun phrase", "without a sure box", "of broken images"
+TOO_LONG = "longer than the model reads"
 SHEET, COLUMNS = 12, 3  # pictures of the preview
 
 
@@ -47,11 +50,12 @@ def label(config: LabelConfig) -> Counter[str]:
     partial = Partial(config)
     done = partial.begun()
     predictor = Predictor.load(config.weights, config.device)
-    task = predictor.task_for("phrase_grounding")
+    predictor.task_for("phrase_grounding")  # or these weights can't label
+    tokenizer = predictor.task.model_config.tokenizer.build()
     starts = range(done, len(pairs), config.batch_size)
     for start in track(starts, description="labelling", console=Console(stderr=True), transient=True):
         batch = pairs[start : start + config.batch_size]
-        partial.add(_labelled(predictor, task, batch, config))
+        partial.add(_labelled(predictor, tokenizer, batch, config))
     counts = partial.finish(config.output)
     counts.update({f"records left out ({kind})": number for kind, number in faults.items()})
     if config.preview:
@@ -68,7 +72,8 @@ class Labelled:
     line: dict[str, Any] | None = None
 
 
-def _labelled(predictor: Predictor, task: Any, pairs: Sequence[Pair], config: LabelConfig) -> list[Labelled]:
+def _labelled(predictor: Predictor, tokenizer: Tokenizer, pairs: Sequence[Pair], config: LabelConfig) -> list[Labelled]:
+    """What captions of the web say in [brackets] is text as all else; only a user marks phrases with them."""
     found = [Labelled(NO_PHRASE)] * len(pairs)
     asked: list[tuple[int, Image.Image, Prompt]] = []
     for place, pair in enumerate(pairs):
@@ -79,10 +84,10 @@ def _labelled(predictor: Predictor, task: Any, pairs: Sequence[Pair], config: La
                 raise
             found[place] = Labelled(BROKEN)
             continue
-        try:
-            asked.append((place, picture, task.request(pair.caption)))
-        except UserError:  # there is nothing to look for
-            continue
+        if tokenizer.count(pair.caption) + tokenizer.special_tokens > tokenizer.max_tokens:
+            found[place] = Labelled(TOO_LONG)
+        elif spans := noun_phrases(pair.caption):
+            asked.append((place, picture, prompt_of_spans(pair.caption, spans)))
     requests = [request for _, _, request in asked]
     pictures = [picture for _, picture, _ in asked]
     results = predictor.run("phrase_grounding", pictures, requests, config.batch_size) if asked else []

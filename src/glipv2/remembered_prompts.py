@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 from glipv2.data.prompts import PromptComposer, PromptConfig
 from glipv2.structures import Prompt, Vocabulary
@@ -16,7 +18,7 @@ class RememberedPrompts:
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
-        self._made: dict[tuple[tuple[str, ...], str], tuple[PromptComposer, list[Prompt]]] = {}
+        self._made: dict[Any, tuple[PromptComposer, list[Prompt]]] = {}
 
     def all_names(self, vocabulary: Vocabulary, config: PromptConfig) -> list[Prompt]:
         """See `PromptComposer`."""
@@ -27,10 +29,18 @@ class RememberedPrompts:
         return self._of(vocabulary, config)[0].some_names(labels)
 
     def _of(self, vocabulary: Vocabulary, config: PromptConfig) -> tuple[PromptComposer, list[Prompt]]:
-        key = (vocabulary.names, repr(config))
+        key = (vocabulary.names, repr(config), *map(_stamp, (config.captions_file, config.knowledge)))
         if key not in self._made:
             while len(self._made) >= MOST:
                 self._made.pop(next(iter(self._made)))
             composer = PromptComposer(vocabulary, self._tokenizer, config)
             self._made[key] = composer, composer.all_names()
         return self._made[key]
+
+
+def _stamp(path: str | None) -> tuple[int, int] | None:
+    """What changes when somebody edits the file."""
+    if not path or not (file := Path(path).expanduser()).is_file():
+        return None
+    found = file.stat()
+    return found.st_mtime_ns, found.st_size

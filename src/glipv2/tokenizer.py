@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 BUILTIN = "builtin"
 CARRIED = "carried:"  # a tokenizer that came inside a weights file, by its checksum
 _carried: dict[str, str] = {}
+MOST_COUNTS = 65_536  # texts whose number of tokens is remembered
 
 SPECIAL = ("[PAD]", "<pad>", "[UNK]", "<unk>", "[MASK]", "<mask>")
 BLANKS = (
@@ -91,6 +92,8 @@ class Tokenizer:
     def count(self, text: str) -> int:
         """Tokens of a stretch of text, special tokens not counted. Remembered, names come again and again."""
         if text not in self._counts:
+            if len(self._counts) >= MOST_COUNTS:
+                self._counts.clear()
             self._counts[text] = len(self._backend.encode(text, add_special_tokens=False).ids)
         return self._counts[text]
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import pytest
 import torch
 
-from glipv2.data.collate import EvaluationCollator, TrainingCollator
+from glipv2.data.collate import EvaluationCollator, NamePrompts, TrainingCollator
 from glipv2.data.prompts import PromptComposer, PromptConfig
 from glipv2.data.transforms import Example, truth_of
 from glipv2.pixels import PixelConfig
@@ -103,3 +104,15 @@ def test_evaluation_asks_every_image_for_every_name() -> None:
     assert batch.images.pixels.shape == (2, 3, 96, 64)
     assert batch.images.image_sizes.tolist() == [[40, 60], [90, 30]]
     assert [truth.labels.tolist() for truth in batch.truth] == [[0], []]
+
+
+def test_what_is_remembered_of_ever_other_names_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("glipv2.data.collate.MOST", 3)
+    monkeypatch.setattr("glipv2.tokenizer.MOST_COUNTS", 5)
+    tokenizer = TokenizerConfig().build()
+    prompts = NamePrompts(tokenizer)
+    for number in (*range(8), 0):
+        (batch,) = prompts(Vocabulary((f"thing {number}", "star")), 2)
+        assert batch.phrase_labels.shape[0] == 2
+    assert len(prompts._made) == 3
+    assert len(tokenizer._counts) <= 5

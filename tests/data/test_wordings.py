@@ -14,6 +14,7 @@ from glipv2.config import TrainConfig, from_plain, hint, to_plain
 from glipv2.data.prompts import PromptComposer, PromptConfig
 from glipv2.data.wordings import Wording, read_knowledge, read_wordings, spoken_name, wordings_in
 from glipv2.errors import UserError
+from glipv2.remembered_prompts import RememberedPrompts
 from glipv2.structures import Vocabulary
 from glipv2.tokenizer import TokenizerConfig
 
@@ -189,3 +190,12 @@ def test_names_without_knowledge_are_told_and_no_knowledge_at_all_is_refused(
 def test_knowledge_of_another_kind_is_refused(file: Path, content: Any) -> None:
     with pytest.raises(UserError, match="expected"):
         read_knowledge(written(file, content))
+
+
+def test_a_file_of_wordings_that_was_edited_is_read_again(tmp_path: Path) -> None:
+    path = tmp_path / "wordings.json"
+    remembered = RememberedPrompts(TokenizerConfig().build())
+    for color in ("red", "purple"):
+        path.write_text(json.dumps({"circle": {"suffix": f", which is {color}"}}))
+        (made,) = remembered.all_names(Vocabulary(("circle", "star")), PromptConfig(captions_file=str(path)))
+        assert made.text == f"circle, which is {color}. star"

@@ -102,6 +102,9 @@ def name_prompts(composer: PromptComposer) -> tuple[PromptBatch, ...]:
     return tuple(collate_prompts([prompt], composer.tokenizer, step=1)[0] for prompt in composer.all_names())
 
 
+MOST = 256  # vocabularies remembered; a service is asked for ever other names
+
+
 class NamePrompts:
     """Every name of any vocabulary for images of which nothing is known; remembered: many images, one vocabulary."""
 
@@ -112,6 +115,8 @@ class NamePrompts:
     def __call__(self, vocabulary: Vocabulary, count: int) -> tuple[PromptBatch, ...]:
         """The prompts, each for `count` images."""
         if vocabulary not in self._made:
+            while len(self._made) >= MOST:
+                self._made.pop(next(iter(self._made)))
             self._made[vocabulary] = name_prompts(PromptComposer(vocabulary, self._tokenizer, PromptConfig()))
         return tuple(repeated(prompt, count) for prompt in self._made[vocabulary])
 
