@@ -45,7 +45,8 @@ class VqaConfig(TaskConfig):
     questions_per_image: drawn for each image of a training batch, 0 = all; evaluation takes all of them.
     image_reads: whether the image reads the question (deep fusion both ways, as GLIPv2 describes its core).
     Without it an image passes the tower once for all of its questions, which stand side by side in training:
-    many questions an image cost little more than one. What a question is answered never depends on others.
+    many questions an image cost little more than one. What a question is answered doesn't depend on others, but
+    for which regions are counted where more than 512 seem to show something.
     shown: how many of the likeliest answers a prediction holds.
     """
 
