@@ -43,7 +43,7 @@ class ReferencesDataset(MdetrDataset):
             if len(paths) != 1:
                 told = f"{' and '.join(path.name for path in paths[:2])} have" if paths else "no file has"
                 detail = f"in {self.folder} {told} the number {line['image_id']!r} at the end of the name"
-                faults.add("no one image file" if paths else "missing image file", place, detail)
+                faults.add("duplicate image" if paths else "missing image file", place, detail)
                 continue
             (path,) = paths
             try:
