@@ -104,7 +104,7 @@ def read_xml(path: Path) -> ET.Element:
         return ET.fromstring(content)  # in the encoding that it declares
     except FileNotFoundError:
         raise RecordError("unreadable annotation", f"{path} does not exist") from None
-    except (OSError, ValueError, ET.ParseError, RecursionError) as error:
+    except (OSError, ValueError, LookupError, ET.ParseError, RecursionError) as error:  # LookupError: of an encoding
         raise RecordError("unreadable annotation", f"{path} can't be read ({error})") from None
 
 
