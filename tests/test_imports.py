@@ -21,7 +21,7 @@ SOURCE = Path(glipv2.__file__).parent
 # within a floor only what BESIDE lists.
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("__init__", "errors", "hushed"),
-    ("ranges", "hub", "extras", "completion", "kernels", "plugins"),
+    ("ranges", "remembering", "hub", "extras", "completion", "kernels", "plugins"),
     ("structures",),
     ("tokenizer", "pixels", "precision", "activations"),
     ("data", "models", "matching", "losses", "metrics", "report"),

@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from glipv2.data.prompts import PromptComposer, PromptConfig
+from glipv2.remembering import remember
 from glipv2.structures import Prompt, Vocabulary
 from glipv2.tokenizer import Tokenizer
-
-MOST = 256  # vocabularies; a service is asked for ever other names
 
 
 class RememberedPrompts:
@@ -30,12 +29,10 @@ class RememberedPrompts:
 
     def _of(self, vocabulary: Vocabulary, config: PromptConfig) -> tuple[PromptComposer, list[Prompt]]:
         key = (vocabulary.names, repr(config), *map(_stamp, (config.captions_file, config.knowledge)))
-        if key not in self._made:
-            while len(self._made) >= MOST:
-                self._made.pop(next(iter(self._made)))
-            composer = PromptComposer(vocabulary, self._tokenizer, config)
-            self._made[key] = composer, composer.all_names()
-        return self._made[key]
+        if key in self._made:
+            return self._made[key]
+        composer = PromptComposer(vocabulary, self._tokenizer, config)
+        return remember(self._made, key, (composer, composer.all_names()))
 
 
 def _stamp(path: str | None) -> tuple[int, int] | None:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from glipv2.errors import UserError
 from glipv2.hub import hub
 from glipv2.ranges import at_least
+from glipv2.remembering import remember
 from glipv2.structures.prompts import TokenizedText
 
 if TYPE_CHECKING:
@@ -91,11 +92,11 @@ class Tokenizer:
 
     def count(self, text: str) -> int:
         """Tokens of a stretch of text, special tokens not counted. Remembered, names come again and again."""
-        if text not in self._counts:
-            if len(self._counts) >= MOST_COUNTS:
-                self._counts.clear()
-            self._counts[text] = len(self._backend.encode(text, add_special_tokens=False).ids)
-        return self._counts[text]
+        count = self._counts.get(text)
+        if count is None:
+            tokens = self._backend.encode(text, add_special_tokens=False).ids
+            count = remember(self._counts, text, len(tokens), MOST_COUNTS)
+        return count
 
     def pieces(self, text: str) -> TokenizedText:
         """The tokens of a stretch of text without special tokens; no limit."""

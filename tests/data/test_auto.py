@@ -13,7 +13,7 @@ from protocol_files import lvis, mdetr, write_flickr, write_images
 from split_files import answers, captions, questions
 
 from glipv2.data.coco import CocoDataset
-from glipv2.data.formats import recognise
+from glipv2.data.formats import recognise, with_images
 from glipv2.data.mdetr import MdetrDataset
 from glipv2.data.places import image_folder, sibling, split_of
 from glipv2.data.sources import AutoData, AutoSplit
@@ -182,6 +182,16 @@ def test_small_files_of_every_layout_are_recognised(tmp_path: Path) -> None:
     assert {name: recognise(path)[0].format.value for name, path in places.items()} == {name: name for name in places}
     assert pictures == image_folder(recognise(places["LVIS v1"])[0], "key")
     assert pictures == image_folder(recognise(places["MDETR grounding"])[0], "key")
+
+
+def test_images_of_lists_with_flags_are_found(tmp_path: Path) -> None:
+    write_voc(tmp_path)
+    (tmp_path / "ImageSets/Main/train.txt").write_text("7  1\n")
+    (tmp_path / "Annotations/9 1.xml").write_text("<annotation><filename>9.png</filename></annotation>")
+    (tmp_path / "ImageSets/Main/val.txt").write_text("9 1\n")
+    (found,) = recognise(tmp_path)
+    assert with_images(found, "train").images == (("7.png", "VOC/7.png"),)
+    assert with_images(found, "val").images == (("9.png",),)
 
 
 def test_folders_of_splits_as_exports_have_them_are_read(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from glipv2.data.collate import EvaluationCollator, NamePrompts, TrainingCollato
 from glipv2.data.prompts import PromptComposer, PromptConfig
 from glipv2.data.transforms import Example, truth_of
 from glipv2.pixels import PixelConfig
+from glipv2.remembering import MOST
 from glipv2.structures import DetectionBatch, Instances, Sample, Vocabulary
 from glipv2.tokenizer import TokenizerConfig
 
@@ -107,12 +108,11 @@ def test_evaluation_asks_every_image_for_every_name() -> None:
 
 
 def test_what_is_remembered_of_ever_other_names_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("glipv2.data.collate.MOST", 3)
     monkeypatch.setattr("glipv2.tokenizer.MOST_COUNTS", 5)
     tokenizer = TokenizerConfig().build()
     prompts = NamePrompts(tokenizer)
-    for number in (*range(8), 0):
+    for number in (*range(MOST + 5), 0):
         (batch,) = prompts(Vocabulary((f"thing {number}", "star")), 2)
         assert batch.phrase_labels.shape[0] == 2
-    assert len(prompts._made) == 3
+    assert len(prompts._made) == MOST
     assert len(tokenizer._counts) <= 5

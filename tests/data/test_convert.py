@@ -296,15 +296,14 @@ def test_the_command_says_what_it_wrote(folder: Path, capsys: pytest.CaptureFixt
 
 @pytest.mark.parametrize("target", ["yolo", "voc"])
 def test_names_that_leave_the_folder_or_share_a_label_file_are_refused(folder: Path, target: str) -> None:
-    for number, (name, message) in enumerate(
-        (("../c.png", "lies outside of the pictures' folder"), ("a.jpg", "two images"))
-    ):
+    outside = "lies outside of the pictures' folder"
+    for name, message in (("../c.png", outside), (str(folder / "c.png"), outside), ("a.jpg", "two images")):
         (folder / "images" / name).write_bytes((folder / "images" / "c.png").read_bytes())
         content = good()
         content["images"][2]["file_name"] = name
         with pytest.raises(UserError, match=message):
-            convert(write(folder / "train.json", content), folder / f"out{number}", target, say=quiet)
-        assert not (folder / f"out{number}" / "c.png").exists()
+            convert(write(folder / "train.json", content), folder / "out", target, images=folder / "images", say=quiet)
+        assert not (folder / "out").exists()
 
 
 def test_names_that_end_like_a_flag_go_to_voc_and_back(folder: Path) -> None:

@@ -147,3 +147,12 @@ def test_a_number_of_two_pictures_is_no_expressions_picture(tmp_path: Path) -> N
     with pytest.raises(UserError, match=r"7\.png and mask_7\.png have the number 7"):
         opened(path, "raise")
     assert len(opened(path, "skip")) == 1
+
+
+def test_a_picture_without_a_number_is_none_of_the_number_null(tmp_path: Path) -> None:
+    path, opened = references(tmp_path)
+    write_pictures(tmp_path)
+    (tmp_path / "plain.png").write_bytes((tmp_path / "7.png").read_bytes())
+    path.write_text(path.read_text().replace('"image_id": 9', '"image_id": null'))
+    with pytest.raises(UserError, match=r"1 fault, first line 2: .* no file has the number None"):
+        opened(path, "raise")

@@ -111,6 +111,12 @@ def test_a_split_that_is_not_there_comes_with_the_nearest(folder: Path) -> None:
         opened(folder, "tets")
 
 
+def test_a_split_that_is_no_text_is_told(folder: Path) -> None:
+    (folder / "flickr/test.txt").write_bytes(b"1\n\xff\n")
+    with pytest.raises(UserError, match=r"test\.txt can't be read .*expected an image id a line, in UTF-8"):
+        opened(folder)
+
+
 def test_an_image_twice_in_a_split_is_refused(folder: Path) -> None:
     (folder / "flickr/test.txt").write_text("1\n2\n1\n")
     with pytest.raises(UserError, match="image 1 occurs twice"):

@@ -106,3 +106,6 @@ def test_files_are_read_in_the_encoding_that_they_declare(tmp_path: Path, encodi
     path.write_bytes('<!DOCTYPE a [<!ENTITY b "c">]><annotation/>'.encode(encoding))
     with pytest.raises(RecordError, match="declares a document type"):
         read_xml(path)
+    path.write_text('<?xml version="1.0" encoding="utf-88"?><annotation/>')
+    with pytest.raises(RecordError, match="unknown encoding: utf-88"):
+        read_xml(path)

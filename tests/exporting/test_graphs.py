@@ -19,7 +19,7 @@ from glipv2.exporting.session import ExportedGraphs, OnnxDetector, level_sizes
 from glipv2.exporting.writing import export, refuse_drift
 from glipv2.models.image import ImageEncoderConfig
 from glipv2.models.swin import PadThenShiftBlock
-from glipv2.remembered_prompts import MOST
+from glipv2.remembering import MOST
 from glipv2.structures import ImageBatch, TextBatch, Vocabulary
 from glipv2.tasks.detection import DetectionTask
 

@@ -91,7 +91,7 @@ def test_a_plan_of_the_first_images_is_for_them(weights: Path, tmp_path: Path, g
 
 @pytest.mark.parametrize(
     ("keep", "message"),
-    [("nope.json", "keep=nope.json does not exist"), ("empty", "keep=empty: ")],
+    [("nope.json", "keep=nope.json: nope.json does not exist"), ("empty", "keep=empty: ")],
 )
 def test_what_is_to_be_kept_is_looked_at_before_the_training(
     weights: Path, tmp_path: Path, glipv2: Command, keep: str, message: str

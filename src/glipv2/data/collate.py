@@ -14,6 +14,7 @@ from glipv2.data.prompts import PromptComposer, PromptConfig, collate_prompts, p
 from glipv2.data.transforms import Example
 from glipv2.data.wordings import spoken_name
 from glipv2.pixels import PixelConfig
+from glipv2.remembering import remember
 from glipv2.structures import (
     DetectionBatch,
     Instances,
@@ -102,9 +103,6 @@ def name_prompts(composer: PromptComposer) -> tuple[PromptBatch, ...]:
     return tuple(collate_prompts([prompt], composer.tokenizer, step=1)[0] for prompt in composer.all_names())
 
 
-MOST = 256  # vocabularies remembered; a service is asked for ever other names
-
-
 class NamePrompts:
     """Every name of any vocabulary for images of which nothing is known; remembered: many images, one vocabulary."""
 
@@ -114,11 +112,11 @@ class NamePrompts:
 
     def __call__(self, vocabulary: Vocabulary, count: int) -> tuple[PromptBatch, ...]:
         """The prompts, each for `count` images."""
-        if vocabulary not in self._made:
-            while len(self._made) >= MOST:
-                self._made.pop(next(iter(self._made)))
-            self._made[vocabulary] = name_prompts(PromptComposer(vocabulary, self._tokenizer, PromptConfig()))
-        return tuple(repeated(prompt, count) for prompt in self._made[vocabulary])
+        prompts = self._made.get(vocabulary)
+        if prompts is None:
+            made = name_prompts(PromptComposer(vocabulary, self._tokenizer, PromptConfig()))
+            prompts = remember(self._made, vocabulary, made)
+        return tuple(repeated(prompt, count) for prompt in prompts)
 
 
 def repeated(prompt: PromptBatch, count: int) -> PromptBatch:

@@ -78,7 +78,10 @@ def _split_ids(root: Path, split: str) -> list[str]:
         splits = sorted(found.stem for found in root.glob("*.txt"))
         hint = nearest(split, splits) if splits else "expected Annotations/, Sentences/ and lists as test.txt there"
         raise UserError(f"{path} does not exist; {hint}")
-    ids = path.read_text("utf-8-sig").split()
+    try:
+        ids = path.read_text("utf-8-sig").split()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} can't be read ({error}); expected an image id a line, in UTF-8") from None
     twice = {identity for identity in ids if ids.count(identity) > 1} if len(set(ids)) < len(ids) else set()
     if twice:
         raise UserError(f"{path}: image {min(twice)} occurs twice; expected each once")

@@ -28,6 +28,7 @@ class ReferencesDataset(MdetrDataset):
         for path in sorted(self.folder.iterdir()):
             if path.suffix.lower() in SUFFIXES:
                 files.setdefault(number_of(path.name), []).append(path)
+        files.pop(None, None)  # else a line of the number null would mean them
         sizes: dict[Path, tuple[int, int]] = {}
         images: list[dict[str, Any]] = []
         annotations: list[dict[str, Any]] = []

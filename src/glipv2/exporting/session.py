@@ -15,7 +15,7 @@ from glipv2.errors import UserError
 from glipv2.inference import Predictor
 from glipv2.models import ModelConfig
 from glipv2.models.heads.selection import ScoredBoxes, candidate_boxes, joined, select
-from glipv2.remembered_prompts import MOST
+from glipv2.remembering import remember
 from glipv2.structures import DetectionBatch, Detections, ImageBatch, PromptBatch, RegionOutputs, TextBatch, Vocabulary
 from glipv2.tasks.detection import DetectionConfig
 from glipv2.tasks.grounding import image_by_image, in_original
@@ -88,11 +88,10 @@ class ExportedGraphs:
     def tokens(self, text: TextBatch) -> Tensor:
         """[B, L] ids to [B, L, T]."""
         key = text.token_ids.numpy().tobytes() + text.token_mask.numpy().tobytes()
-        if key not in self._tokens:
-            while len(self._tokens) >= MOST:
-                self._tokens.pop(next(iter(self._tokens)))
-            (self._tokens[key],) = self.text(text.token_ids, text.token_mask)
-        return self._tokens[key]
+        if key in self._tokens:
+            return self._tokens[key]
+        (tokens,) = self.text(text.token_ids, text.token_mask)
+        return remember(self._tokens, key, tokens)
 
     def outputs(self, pixels: Tensor, text: TextBatch) -> tuple[Tensor, Tensor, Tensor]:
         """See `Graphs`."""

@@ -33,6 +33,8 @@ class Described(Protocol):
 
     def truth(self, index: int, /) -> ImageTruth: ...
 
+    def name_of(self, index: int, /) -> str: ...
+
 
 @dataclass
 class Written:
@@ -49,6 +51,21 @@ class Written:
         """In order; may be gone through several times."""
         return (self.samples.truth(index) for index in range(len(self.samples)))
 
+    def check_names(self, folder: str, suffix: str, layout: str) -> None:
+        """UserError, before anything is written, for a picture outside of its folder, or two of one file of labels.
+
+        folder, suffix: of the files of labels below the output, which are named as the pictures are.
+        """
+        stems = set[str]()
+        for index in range(len(self.samples)):
+            name = PurePosixPath(self.samples.name_of(index))
+            if name.is_absolute() or ".." in name.parts:
+                raise UserError(f"'{name}' lies outside of the pictures' folder {self.samples.folder}; move it there")
+            stem = str(name.with_suffix(""))
+            if stem in stems or (self.out / folder / f"{stem}{suffix}").exists():
+                raise UserError(f"two images are named '{stem}', and {layout} has one file a name; rename one of them")
+            stems.add(stem)
+
     def write(self, name: str, text: Iterable[str]) -> None:
         """A file below the folder."""
         path = self.out / name
@@ -59,8 +76,6 @@ class Written:
 
     def add_picture(self, name: str, folder: str) -> None:
         """The picture's file, as a link or a copy below a folder of the output."""
-        if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
-            raise UserError(f"'{name}' lies outside of the pictures' folder {self.samples.folder}; move it there")
         source, target = (self.samples.folder / name).resolve(), self.out / folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
         if self.copy:

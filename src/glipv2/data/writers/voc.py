@@ -14,12 +14,11 @@ from glipv2.structures import ImageTruth, Vocabulary
 
 def write_voc(written: Written) -> None:
     """Crowds become `difficult`. Corners count from 1, with fractions where the boxes have them."""
+    written.check_names("Annotations", ".xml", "Pascal VOC")
     _write_names(written)
     stems = []
     for truth in written.truths():
         stem = str(PurePosixPath(truth.name).with_suffix(""))
-        if (written.out / f"Annotations/{stem}.xml").exists():
-            raise UserError(f"two images are named '{stem}', and Pascal VOC has one file a name; rename one of them")
         written.add_picture(truth.name, "JPEGImages")
         written.write(f"Annotations/{stem}.xml", [_xml(truth, written.samples.vocabulary)])
         written.lose_areas_and_masks(truth)

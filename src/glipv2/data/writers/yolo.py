@@ -9,7 +9,6 @@ from glipv2.data.coco import corners_within
 from glipv2.data.writers.numbers import same
 from glipv2.data.writers.parts import MOVED, Written
 from glipv2.data.yolo import box_of
-from glipv2.errors import UserError
 from glipv2.structures import ImageTruth
 
 COMMON_DIGITS = 6  # what most tools write; more where the box would be another one
@@ -20,13 +19,11 @@ def write_yolo(written: Written) -> None:
     import yaml
 
     names = dict(enumerate(written.samples.vocabulary.names))
+    labels = f"labels/{written.split}"
+    written.check_names(labels, ".txt", "YOLO")
     for truth in written.truths():
-        label = f"labels/{written.split}/{PurePosixPath(truth.name).with_suffix('.txt')}"
-        if (written.out / label).exists():
-            stem = PurePosixPath(truth.name).with_suffix("")
-            raise UserError(f"two images are named '{stem}', and YOLO has one file of boxes a name; rename one of them")
         written.add_picture(truth.name, f"images/{written.split}")
-        written.write(label, _lines(truth, written))
+        written.write(f"{labels}/{PurePosixPath(truth.name).with_suffix('.txt')}", _lines(truth, written))
     written.lose_image_ids()
     written.lose_category_ids(0)
     description = written.out / "data.yaml"
