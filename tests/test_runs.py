@@ -201,6 +201,14 @@ def test_a_folder_is_one_runs_alone_until_it_ends_or_dies(tmp_path: Path) -> Non
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_run_does_not_begin_in_a_folder_where_another_one_works(
+    compose: Callable[[Sequence[str]], TrainConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("glipv2.train._trained", lambda *_: pytest.fail("it began"))
+    with sole_use(tmp_path), pytest.raises(UserError, match="another run works in it"):
+        train(compose(["tracking=off"]), tmp_path)
+
+
 def test_a_run_with_a_checkpoint_can_be_gone_on_with(tmp_path: Path) -> None:
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints/last.ckpt").touch()
